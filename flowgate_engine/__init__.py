@@ -1,0 +1,1 @@
+"""The engine: everything Flowgate does, with no user interface in it."""

@@ -1,0 +1,185 @@
+"""The keys of `config/flowgate.yaml`, version 4. The only place where a key is named."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+CONFIG_VERSION = 4
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES = {"": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9}
+
+
+def _duration(value: object) -> object:
+    """Seconds from `250ms`, `5s`, `10m`, `1h`, `3d` or a plain number of seconds."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value.strip())
+        if not match:
+            raise ValueError("not a duration: write a number with its unit, such as 250ms, 5s, 10m or 1h")
+        return float(match[1]) * _UNITS[match[2]]
+    if isinstance(value, bool):
+        raise ValueError("not a duration: write a number with its unit, such as 5s")
+    return value
+
+
+def _size(value: object) -> object:
+    """Bytes from `10MB` (decimal) or a plain number of bytes."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+)\s*(k|kb|m|mb|g|gb|)", value.strip().lower())
+        if not match:
+            raise ValueError("not a size: write a number with its unit, such as 10MB")
+        return int(match[1]) * _SIZES[match[2]]
+    if isinstance(value, bool):
+        raise ValueError("not a size: write a number with its unit, such as 10MB")
+    return value
+
+
+_DURATION_TEXT = {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}
+_DURATION_JSON = {"anyOf": [_DURATION_TEXT, {"type": "number", "minimum": 0}]}
+_SIZE_JSON = {"anyOf": [{"type": "string", "pattern": r"^\d+\s*([kKmMgG][bB]?)?$"}, {"type": "integer", "minimum": 1}]}
+
+#: Seconds; written as 250ms, 5s, 10m, 1h, 3d.
+Duration = Annotated[float, BeforeValidator(_duration), Field(ge=0, le=30 * 86400), WithJsonSchema(_DURATION_JSON)]
+#: Bytes; written as 10MB.
+Size = Annotated[int, BeforeValidator(_size), Field(gt=0), WithJsonSchema(_SIZE_JSON)]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Handover = Literal["inherit", "relay", "restart"]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values never stand in messages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class PypiSource(Section):
+    """An environment of its own, made from a Python package index."""
+
+    kind: Literal["pypi"]
+    package: str = "litellm"
+    extras: tuple[str, ...] = ("proxy",)
+    index: str | None = None
+    """Address of a simple index; unset: the one uv is set up with on this machine."""
+    python: str | None = None
+    """Version or path of the interpreter; unset: the one Flowgate runs on."""
+
+
+class GithubSource(Section):
+    """A release asset of a repository on GitHub, or on anything that speaks its API."""
+
+    kind: Literal["github"]
+    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] = "router-for-me/CLIProxyAPI"
+    api: str = "https://api.github.com"
+
+
+class FileSource(Section):
+    """An archive or a binary that is already on this machine."""
+
+    kind: Literal["file"]
+    path: str
+    """Relative paths start at the workspace."""
+
+
+Source = Annotated[PypiSource | GithubSource | FileSource, Field(discriminator="kind")]
+
+
+class Probes(Section):
+    """How liveness and readiness are asked for. Paid or banned addresses are refused."""
+
+    interval: Duration = 5.0
+    timeout: Duration = 2.0
+    failure_threshold: Annotated[int, Field(ge=1, le=100)] = 3
+    success_threshold: Annotated[int, Field(ge=1, le=100)] = 1
+    startup_grace: Duration = 90.0
+    """How long a start may take before failing probes count."""
+    liveness_path: str | None = None
+    readiness_path: str | None = None
+
+
+class Restart(Section):
+    """What follows an exit that nobody asked for."""
+
+    policy: Literal["always", "on-failure", "never"] = "always"
+    backoff: Duration = 0.5
+    """Delay before the second restart in a row (the first is immediate); doubles with jitter."""
+    backoff_max: Duration = 30.0
+    stable_after: Duration = 60.0
+    """A run this long forgets earlier failures."""
+    crash_loop: Annotated[int, Field(ge=1, le=1000)] = 6
+    """This many exits in a row without a stable run: failed, and left alone."""
+
+
+class Stop(Section):
+    """How a service is asked to end."""
+
+    drain_timeout: Duration = 30.0
+    """How long requests in flight may take to finish."""
+    kill_after: Duration = 10.0
+    """From SIGTERM to SIGKILL, after the drain."""
+
+
+class Logs(Section):
+    """Rotation of a service's log."""
+
+    max_size: Size = 10_000_000
+    keep: Annotated[int, Field(ge=1, le=100)] = 5
+
+
+class Service(Section):
+    """What both services have in common."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    version: str
+    args: tuple[str, ...] = ()
+    env: dict[EnvName, str] = {}
+    """Literal values; a secret is written `os.environ/NAME`."""
+    probes: Probes = Probes()
+    restart: Restart = Restart()
+    stop: Stop = Stop()
+    logs: Logs = Logs()
+
+
+class Litellm(Service):
+    """LiteLLM, in front."""
+
+    port: Port = 4000
+    version: str = "1.106.2"
+    source: Source = PypiSource(kind="pypi")
+    packages: tuple[str, ...] = ()
+    """Extra requirements that your callbacks import."""
+    handover: Handover = "inherit"
+
+
+class Cliproxyapi(Service):
+    """CLIProxyAPI, behind."""
+
+    port: Port = 8317
+    version: str = "7.2.140"
+    source: Source = GithubSource(kind="github")
+    handover: Handover = "restart"
+
+
+class Services(Section):
+    """The supervised services."""
+
+    litellm: Litellm = Litellm()
+    cliproxyapi: Cliproxyapi = Cliproxyapi()
+
+
+class Config(Section):
+    """`config/flowgate.yaml`."""
+
+    config_version: Literal[4]
+    services: Services = Services()
+    litellm_base: dict[str, Any] | str
+    """A LiteLLM config, inline, or the path of one of yours (relative to this file)."""
+    profiles: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], dict[str, Any]] = {}
+    """Overlays on `litellm_base`: mappings merge, lists are replaced."""
+    default_profile: str | None = None
+    """Used until `profile set` chooses another."""
+    on_change: Literal["ask", "apply", "off"] = "ask"

@@ -1,0 +1,1 @@
+"""One folder a kind of service; `launch` is the vocabulary they share."""

@@ -1,0 +1,1 @@
+"""What is remembered: state.db and the content-addressed objects."""
