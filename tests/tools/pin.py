@@ -64,7 +64,7 @@ def replaced(text: str, until: str, pins: list[str]) -> str:
     new = before + BEGIN + render(until, pins) + END + after
     old_document, new_document = tomllib.loads(before + after), tomllib.loads(new)
     for key in ("exclude-newer", "constraint-dependencies"):
-        new_document["tool"]["uv"].pop(key, None)
+        new_document["tool"].get("uv", {}).pop(key, None)
     if old_document != new_document:
         raise PinError("the pin block does not stand in [tool.uv] of pyproject.toml")
     return new
