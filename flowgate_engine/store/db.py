@@ -7,9 +7,10 @@ called from any thread, and takes well under a millisecond: desired state, opera
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..io.atomic import private_folder
@@ -20,6 +21,8 @@ from .records import Desired, GenerationRow, ProbeRow, ServiceRow, StoreError, U
 
 #: How long every answer of a probe and every reading of usage is kept, in seconds.
 HISTORY = 3600.0
+#: How many starts of a service are kept.
+GENERATIONS_KEPT = 1000
 #: Old history is looked for at every so many writes of it.
 _PRUNE_EVERY = 200
 
@@ -73,28 +76,24 @@ class Store(Journal):
 
     # -- what is wanted -----------------------------------------------------------------------------------
 
-    def desired(self) -> dict[str, Desired]:
-        """What is wanted of each service, by name."""
-        sql = "SELECT service, wanted, epoch, spec_digest, spec_json, applied_at, note FROM desired ORDER BY service"
-        return {row[0]: Desired(*row) for row in self._db.rows(sql)}
+    def desired(self) -> list[Desired]:
+        """What is wanted of each service."""
+        sql = f"SELECT {', '.join(Desired._fields)} FROM desired ORDER BY service"
+        return [Desired(*row) for row in self._db.rows(sql)]
 
-    def set_desired(self, *rows: Desired, meta: Mapping[str, str] | None = None) -> None:
-        """Write what is wanted, all rows and `meta` in one durable transaction."""
-        keys = ", ".join(Desired._fields)
-        marks = ", ".join("?" * len(Desired._fields))
-        put = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+    def set_desired(
+        self, service: str, *, wanted: str, epoch: int, spec_json: bytes | None, note: str | None = None
+    ) -> None:
+        """Write, durably, what is wanted of a service: up, down or held. `spec_json` is `launch.to_json(spec)`."""
+        digest = None if spec_json is None else hashlib.sha256(spec_json).hexdigest()
+        row = Desired(service, wanted, epoch, digest, spec_json, time.time(), note)
+        self._db.write(lambda c: c.execute(_upsert("desired", Desired._fields, 1), row), durable=True)
 
-        def work(connection: Any) -> None:
-            connection.executemany(_upsert("desired", keys, marks, Desired._fields, 1), rows)
-            connection.executemany(put, list((meta or {}).items()))
-
-        self._db.write(work, durable=True)
-
-    # -- what was seen ------------------------------------------------------------------------------------
+    # -- what was seen: a write that fails is remembered in `warnings` and never raises ---------------------
 
     def services(self) -> dict[str, ServiceRow]:
         """The last known state of each service, by name."""
-        sql = "SELECT service, state, reason, since, generation, restarts, extra FROM services"
+        sql = f"SELECT {', '.join(ServiceRow._fields)} FROM services"
         return {row[0]: ServiceRow._make((*row[:6], json.loads(row[6]))) for row in self._db.rows(sql)}
 
     def set_service_state(
@@ -103,16 +102,19 @@ class Store(Journal):
         state: str,
         *,
         reason: str | None = None,
-        since: float | None = None,
         generation: int | None = None,
         restarts: int = 0,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the state of a service as it is seen now."""
-        at = time.time() if since is None else since
-        row = (service, state, reason, at, generation, restarts, json.dumps(extra or {}))
-        sql = _upsert("services", ", ".join(ServiceRow._fields), "?, ?, ?, ?, ?, ?, ?", ServiceRow._fields, 1)
-        self._db.write(lambda c: c.execute(sql, row))
+        """Write the state of a service as it is seen now. `since` moves only when the state is another one;
+        `extra` None leaves what stands there."""
+        row = (service, state, reason, time.time(), generation, restarts, None if extra is None else json.dumps(extra))
+        sql = """INSERT INTO services (service, state, reason, since, generation, restarts, extra)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, '{}'))
+                 ON CONFLICT (service) DO UPDATE SET
+                 since = CASE WHEN services.state = ?2 THEN services.since ELSE ?4 END,
+                 state = ?2, reason = ?3, generation = ?5, restarts = ?6, extra = coalesce(?7, services.extra)"""
+        self._observe(lambda c: c.execute(sql, row), f"the state of {service}")
 
     def next_generation(self, service: str) -> int:
         """The number of the next start: above all in the database and all folders under `run/`.
@@ -130,9 +132,14 @@ class Store(Journal):
 
     def record_generation(self, row: GenerationRow) -> None:
         """Write, durably, that a generation is started (before it is)."""
-        fields = GenerationRow._fields
-        sql = _upsert("generations", ", ".join(fields), ", ".join("?" * len(fields)), fields, 3)
-        self._db.write(lambda c: c.execute(sql, row), durable=True)
+        sql = _upsert("generations", GenerationRow._fields, 3)
+
+        def work(connection: Any) -> None:
+            connection.execute(sql, row)
+            old = (row.service, row.generation - GENERATIONS_KEPT)
+            connection.execute("DELETE FROM generations WHERE service = ? AND generation <= ?", old)
+
+        self._db.write(work, durable=True)
 
     def end_generation(
         self,
@@ -161,8 +168,7 @@ class Store(Journal):
 
     def put_probe(self, *rows: ProbeRow) -> None:
         """Write answers of probes: the latest of each, and the history."""
-        fields = ProbeRow._fields
-        latest = _upsert("probes_latest", ", ".join(fields), ", ".join("?" * len(fields)), fields, 2)
+        latest = _upsert("probes_latest", ProbeRow._fields, 2)
         history = "INSERT INTO probe_history (service, probe, at, ok, latency_ms) VALUES (?, ?, ?, ?, ?)"
 
         def work(connection: Any) -> None:
@@ -171,7 +177,7 @@ class Store(Journal):
             connection.executemany(history, past)
             self._prune(connection)
 
-        self._db.write(work)
+        self._observe(work, "probes")
 
     def probes(self) -> dict[tuple[str, str], ProbeRow]:
         """The latest answer of each probe, by service and probe."""
@@ -192,7 +198,7 @@ class Store(Journal):
             connection.executemany(sql, [(*row[:-1], json.dumps(row.by_model)) for row in rows])
             self._prune(connection)
 
-        self._db.write(work)
+        self._observe(work, "usage")
 
     def latest_usage(self) -> dict[str, UsageRow]:
         """The newest reading of each service."""
@@ -214,9 +220,9 @@ class Store(Journal):
             connection.execute("DELETE FROM usage WHERE at < ?", (before,))
 
 
-def _upsert(table: str, columns: str, marks: str, fields: Iterable[str], keys: int) -> str:
+def _upsert(table: str, fields: Sequence[str], keys: int) -> str:
     """INSERT that replaces the other columns where the first `keys` columns are equal."""
-    names = list(fields)
-    changes = ", ".join(f"{name} = excluded.{name}" for name in names[keys:])
-    where = ", ".join(names[:keys])
-    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT ({where}) DO UPDATE SET {changes}"
+    marks = ", ".join("?" * len(fields))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in fields[keys:])
+    where = ", ".join(fields[:keys])
+    return f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks}) ON CONFLICT ({where}) DO UPDATE SET {changes}"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ..errors import FlowgateError
+from ..errors import UsageError
 from ..models.events import Event
 from .connection import Database
 from .records import NewEvent, OperationRow, StoreError
@@ -28,21 +28,22 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._lost = 0
-        self._lost_since = 0.0
-        self._lost_reason = ""
+        self._lost: dict[str, tuple[int, float, str]] = {}
+        self._warned: list[str] = []
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with the store itself, in words."""
-        found = []
-        if self._db.problem:
-            found.append(self._db.problem)
-        if self._lost:
-            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._lost_since))
-            noun = "event" if self._lost == 1 else "events"
-            found.append(f"{self._lost} {noun} since {since} could not be written: {self._lost_reason}")
-        return tuple(found)
+        found = [self._db.problem] if self._db.problem else []
+        for what, (count, since, reason) in self._lost.items():
+            clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
+            found.append(f"not written down since {clock}: {what} ({count} times): {reason}")
+        return (*found, *self._warned)
+
+    def warn(self, text: str) -> None:
+        """Add to `warnings`, once."""
+        if text not in self._warned:
+            self._warned.append(text)
 
     @property
     def recovered(self) -> Recovery | None:
@@ -56,6 +57,15 @@ class Journal:
     def version(self) -> tuple[object, ...]:
         """A value that differs after someone else has written: to follow the store at 5 us a look."""
         return self._db.version()
+
+    def _observe(self, work: Callable[[sqlite3.Connection], T], what: str, count: int = 1) -> T | None:
+        """Write what was seen; where that fails it is remembered in `warnings`, since watching must go on."""
+        try:
+            return self._db.write(work)
+        except StoreError as error:
+            before, since, _ = self._lost.get(what, (0, time.time(), ""))
+            self._lost[what] = (before + count, since, error.message)
+            return None
 
     # -- events -------------------------------------------------------------------------------------------
 
@@ -88,13 +98,7 @@ class Journal:
                 connection.execute("DELETE FROM events WHERE seq <= ?", (numbers[-1] - EVENTS_KEPT,))
             return numbers
 
-        try:
-            return self._db.write(work)
-        except StoreError as error:
-            self._lost_since = self._lost_since or now
-            self._lost += len(values)
-            self._lost_reason = error.message
-            return []
+        return self._observe(work, "events", len(values)) or []
 
     def events(
         self, after: int = 0, *, limit: int = 1000, kinds: Sequence[str] = (), service: str | None = None
@@ -134,31 +138,49 @@ class Journal:
         """What the change does now, for whoever looks."""
         self._db.write(lambda c: c.execute("UPDATE operations SET message = ? WHERE id = ?", (message, number)))
 
+    def update_operation_args(self, number: int, changes: Mapping[str, Any]) -> None:
+        """Add to the arguments of a change, durably: how far it has come. No secrets."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            row = connection.execute("SELECT args FROM operations WHERE id = ?", (number,)).fetchone()
+            args = {**(json.loads(row[0]) if row else {}), **changes}
+            connection.execute("UPDATE operations SET args = ? WHERE id = ?", (json.dumps(args), number))
+
+        self._db.write(work, durable=True)
+
     def finish_operation(
-        self, number: int, *, ok: bool, message: str | None = None, error: FlowgateError | None = None
+        self, number: int, state: str, message: str | None = None, error: Mapping[str, Any] | None = None
     ) -> None:
-        """Write, durably, how a change ended; `message` None leaves what stands there."""
+        """Write, durably, how a change ended: done or failed. `message` None leaves what stands there;
+        `error` is `FlowgateError.as_dict()`."""
         sql = """UPDATE operations SET state = ?, finished_at = ?, message = coalesce(?, message), error = ?
                  WHERE id = ?"""
-        document = json.dumps(error.as_dict()) if error else None
-        values = ("done" if ok else "failed", time.time(), message, document, number)
+        values = (state, time.time(), message, json.dumps(error) if error else None, number)
         self._db.write(lambda c: c.execute(sql, values), durable=True)
 
-    def operation(self, number: int) -> OperationRow | None:
-        """One change, None when there is none of this number."""
-        return self._operation("WHERE id = ?", (number,))
+    def operation(self, number: int) -> OperationRow:
+        """One change. Raises UsageError when there is none of this number."""
+        found = self._operations("WHERE id = ?", (number,), 1)
+        if not found:
+            raise UsageError(f"there is no operation {number}", hint="flowgate events --kind operation.started")
+        return found[0]
+
+    def operation_args(self, number: int) -> Mapping[str, Any]:
+        """The arguments of a change. Raises UsageError when there is none of this number."""
+        return self.operation(number).args
+
+    def operation_error(self, number: int) -> Mapping[str, Any] | None:
+        """The error document of a change that failed. Raises UsageError when there is none of this number."""
+        return self.operation(number).error
 
     def last_operation(self) -> OperationRow | None:
         """The newest change, under way or over."""
-        return self._operation("", ())
+        found = self._operations("", (), 1)
+        return found[0] if found else None
 
     def running_operations(self) -> list[OperationRow]:
         """Changes that were begun and not finished; a new supervisor goes on with them or ends them."""
         return self._operations("WHERE state = 'running'", (), 100)
-
-    def _operation(self, where: str, values: Sequence[object]) -> OperationRow | None:
-        found = self._operations(where, values, 1)
-        return found[0] if found else None
 
     def _operations(self, where: str, values: Sequence[object], limit: int) -> list[OperationRow]:
         fields = ", ".join(OperationRow._fields)
