@@ -1,0 +1,167 @@
+"""The facade that the command line and the cockpit share: look, change, follow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from .errors import FlowgateError, from_dict
+from .io import environment, processes
+from .models.snapshots import Snapshot
+from .paths import Workspace
+from .store import snapshot
+from .supervisor.client import Client, NoSupervisorError
+
+#: How long a supervisor may take to answer after its start, and to end after it was asked. Seconds.
+START_LIMIT = 20.0
+#: How long a client waits for keepers to bring a killed supervisor back. Seconds.
+RETURN_LIMIT = 30.0
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+
+class Outcome(NamedTuple):
+    """How an operation ended."""
+
+    id: int
+    ok: bool
+    message: str
+    error: FlowgateError | None
+
+
+class Engine:
+    """One workspace, as commands and screens see it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.client = Client(workspace.socket, hint=f"flowgate --config {workspace.config} up")
+
+    def snapshot(self) -> Snapshot:
+        """What is true now; works with no supervisor."""
+        return snapshot.build(self.workspace)
+
+    def events(self, after: int) -> Iterator[Mapping[str, Any]]:
+        """Events after `after` as they happen. Raises NoSupervisorError when the supervisor goes."""
+        return (e for e in self.client.events(after) if e.get("seq") is not None)
+
+    def ensure_supervisor(self) -> None:
+        """A supervisor of this version runs afterwards. Another version's is replaced; services are not touched."""
+        from .version import version
+
+        try:
+            running = self.client.get("/v1/version")
+        except NoSupervisorError:
+            self._start_supervisor()
+            return
+        if running["flowgate"] != version():
+            self.stop_supervisor()
+            self._start_supervisor()
+
+    def stop_supervisor(self) -> bool:
+        """End the supervisor, leave the services; False when there was none."""
+        try:
+            running = self.client.get("/v1/version")
+            identity = processes.identify(running["pid"])
+            self.client.post("/v1/shutdown", {})
+        except NoSupervisorError:
+            return False
+        if identity is None:
+            return True
+        if not _gone(identity, START_LIMIT):
+            processes.send(identity, signal.SIGKILL)
+            _gone(identity, START_LIMIT)
+        return True
+
+    def change(
+        self,
+        kind: str,
+        services: tuple[str, ...] = (),
+        *,
+        profile: str | None = None,
+        by: str,
+        progress: Progress | None = None,
+    ) -> Outcome:
+        """Ask for a change and follow it to its end.
+
+        `kind` is up, down, start, stop, restart or profile. `progress` sees each event on the way.
+        Raises what the preparation raised (nothing was touched then); the outcome tells the rest.
+        """
+        self.ensure_supervisor()
+        seq = self.snapshot().seq
+        document = {
+            "kind": kind,
+            "services": list(services),
+            "profile": profile,
+            "by": by,
+            "env": environment.base(os.environ),
+        }
+        number = int(self.client.post("/v1/operations", document, timeout=120.0)["id"])
+        return self.follow(number, seq, progress)
+
+    def follow(self, number: int, seq: int, progress: Progress | None = None) -> Outcome:
+        """Show events after `seq` until the operation is over, across a supervisor that is killed."""
+        missing_since: float | None = None
+        while True:
+            try:
+                operation = self.client.get(f"/v1/operations/{number}")
+                missing_since = None
+                if operation["state"] != "running":
+                    return _outcome(operation)
+                for event in self.events(seq):
+                    seq = int(event["seq"])
+                    if progress is not None:
+                        progress(event)
+                    if event["kind"] == "operation.finished" and event["data"].get("id") == number:
+                        break
+            except NoSupervisorError as error:
+                now = time.monotonic()
+                missing_since = now if missing_since is None else missing_since
+                if now - missing_since > RETURN_LIMIT:
+                    raise FlowgateError(
+                        f"{error.message}, and no keeper has brought it back in {RETURN_LIMIT:.0f} s",
+                        hint=f"flowgate --config {self.workspace.config} status",
+                    ) from error
+                time.sleep(0.1)
+
+    def _start_supervisor(self) -> None:
+        workspace = self.workspace
+        argv = processes.own_argv("flowgate_engine.supervisor.daemon", str(workspace.config))
+        identity = processes.spawn(argv, environment.base(os.environ), log=workspace.supervisor_log)
+        deadline = time.monotonic() + START_LIMIT
+        while time.monotonic() < deadline:
+            if self.client.alive():
+                return
+            if not processes.matches(identity) and not self.client.alive():
+                break
+            time.sleep(0.01)
+        tail = _tail(workspace)
+        raise FlowgateError(
+            "the supervisor did not start" + (f": {tail}" if tail else ""),
+            hint=f"flowgate --config {workspace.config} supervisor run",
+        )
+
+
+def _outcome(operation: Mapping[str, Any]) -> Outcome:
+    error = from_dict(operation["error"]) if operation["error"] else None
+    if error is None and operation["state"] == "failed":
+        error = FlowgateError(str(operation["message"]))
+    return Outcome(operation["id"], error is None, str(operation["message"]), error)
+
+
+def _gone(identity: processes.Identity, limit: float) -> bool:
+    deadline = time.monotonic() + limit
+    while processes.matches(identity):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _tail(workspace: Workspace) -> str:
+    try:
+        return workspace.supervisor_log.read_text("utf-8", "replace").strip().splitlines()[-1]
+    except (OSError, IndexError):
+        return ""

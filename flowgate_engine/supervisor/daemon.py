@@ -1,0 +1,175 @@
+"""The supervisor: one a workspace, may be killed at any moment, finds everything again.
+
+Started as `python -m flowgate_engine.supervisor.daemon CONFIG`, by a client or by a keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import BusyError, FlowgateError
+from ..io import atomic, faults, processes, sockets
+from ..io.locks import FileLock
+from ..paths import Workspace, workspace_of
+from ..services import launch
+from ..store import snapshot
+from ..store.db import open_database
+from ..store.records import UP
+from ..version import version
+from . import api
+from .adoption import adopt_all
+from .generation import Generation
+from .ground import Ground
+from .kept import Kept
+from .operations import Operations
+from .request import ORDER
+
+#: Read once: a checkout may swap the files under a running process.
+VERSION = version()
+#: Exit code of a supervisor that found another one at work. Not an error: flock picks the winner.
+ALREADY = 0
+
+
+class Daemon:
+    """Holds the parts together and answers the API."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self.workspace = ground.workspace
+        self.kept = {name: Kept(name, ground) for name in ORDER}
+        self.operations = Operations(self.kept)
+        self.started_at = time.time()
+        self._ending = asyncio.Event()
+        self._server = api.make_server(self)
+
+    async def run(self, api_socket: socket.socket) -> None:
+        """Adopt, serve, keep; returns when the supervisor was asked to end. Services go on running."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.shut_down)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        self.ground.emit(
+            "supervisor.started",
+            f"supervisor {VERSION}, pid {os.getpid()}",
+            data={"pid": os.getpid(), "version": VERSION},
+        )
+        adopted = await adopt_all(self.ground, ORDER)
+        self._recall(adopted)
+        for name, kept in self.kept.items():
+            kept.begin(adopted.get(name))
+        self.operations.resume()
+        serving = asyncio.create_task(self._server._serve(sockets=[api_socket]))
+        await self._ending.wait()
+        self._server.stopping.set()
+        self._server.should_exit = True
+        await serving
+        await self.operations.end()
+        for kept in self.kept.values():
+            await kept.end()
+        self.ground.emit("supervisor.stopped", f"supervisor pid {os.getpid()} ends; services go on")
+
+    def _recall(self, adopted: Mapping[str, Generation]) -> None:
+        """Desired state from the store; what lives unknown to a store that was lost is desired as it is."""
+        desired = self.ground.store.desired()
+        for name, kept in self.kept.items():
+            row, live = desired.get(name), adopted.get(name)
+            if row is not None:
+                kept.desire(row.wanted, row.epoch, launch.from_json(row.spec_json) if row.spec_json else None)
+            elif live is not None:
+                kept.desire(UP, live.epoch, live.spec)
+
+    # the API's backend
+
+    def version(self) -> dict[str, Any]:
+        """See `api.Backend`."""
+        return {"flowgate": VERSION, "api": api.API_VERSION, "pid": os.getpid(), "started_at": self.started_at}
+
+    def snapshot(self) -> dict[str, Any]:
+        """See `api.Backend`."""
+        return snapshot.as_document(snapshot.build(self.workspace))
+
+    def events_after(self, seq: int) -> list[dict[str, Any]]:
+        """See `api.Backend`."""
+        return [event._asdict() for event in self.ground.store.events(after=seq, limit=500)]
+
+    async def wait_for_event(self, seq: int, timeout: float) -> bool:
+        """See `api.Backend`."""
+        return await self.ground.until(lambda: self.ground.store.last_seq() > seq, timeout)
+
+    async def begin(self, request: dict[str, Any]) -> int:
+        """See `api.Backend`."""
+        return await self.operations.begin(request)
+
+    async def operation(self, number: int, wait: float) -> dict[str, Any]:
+        """See `api.Backend`."""
+        if wait:
+            await self.operations.wait(number, wait)
+        return self.operations.row(number)._asdict()
+
+    def shut_down(self) -> None:
+        """Record the stop, so that no keeper starts another, and end."""
+        write_supervisor_file(self.workspace, self.started_at, stopping=True)
+        self._ending.set()
+
+
+def write_supervisor_file(workspace: Workspace, started_at: float, *, stopping: bool) -> None:
+    """Say who supervises, for keepers and clients."""
+    identity = processes.identify(os.getpid())
+    assert identity is not None
+    document = {
+        "v": 1,
+        **identity._asdict(),
+        "socket": str(workspace.socket),
+        "started_at": started_at,
+        "version": VERSION,
+        "stopping": stopping,
+    }
+    atomic.write(workspace.supervisor_file, json.dumps(document).encode(), durable=False)
+
+
+def start_up(workspace: Workspace) -> int:
+    """Take the lock and run until asked to end."""
+    for folder in (workspace.state, workspace.logs, workspace.run, workspace.objects):
+        atomic.private_folder(folder)
+    lock = FileLock(workspace.supervisor_lock)
+    try:
+        lock.acquire("supervisor")
+    except BusyError:
+        return ALREADY
+    processes.set_subreaper()
+    with contextlib.closing(open_database(workspace)) as store:
+
+        async def live() -> None:
+            daemon = Daemon(Ground(workspace, store))
+            atomic.private_folder(workspace.socket.parent)
+            with sockets.bind_unix(workspace.socket) as listening:
+                write_supervisor_file(workspace, daemon.started_at, stopping=False)
+                await daemon.run(listening)
+
+        asyncio.run(live())
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of the supervisor process."""
+    arguments = sys.argv[1:] if argv is None else argv
+    faults.arm_from_environment()
+    try:
+        return start_up(workspace_of(Path(arguments[0])))
+    except FlowgateError as error:
+        print("\n".join(error.lines()), file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,298 @@
+"""One start of a service, from its folder to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import FlowgateError
+from ..io import atomic, environment, processes
+from ..io.faults import point
+from ..models.snapshots import Probe
+from ..services import launch
+from ..services.launch import LaunchSpec, Seat
+from ..services.registry import adapter
+from ..store.records import GenerationRow
+from . import keeperclient
+from .ground import Ground
+from .policy import Pulse
+from .prepare import lookup
+
+#: Folders of ended generations that are kept to look at.
+KEPT_FOLDERS = 5
+#: Lines of the log that go into the event of an exit.
+TAIL = 20
+
+
+class Generation:
+    """A running generation: its keeper, its identity, what was seen of it."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        name: str,
+        spec: LaunchSpec,
+        *,
+        number: int,
+        epoch: int,
+        instance: str,
+        handle: keeperclient.KeeperHandle,
+        started_at: float,
+        control_socket: str | None,
+    ) -> None:
+        self.ground = ground
+        self.name = name
+        self.spec = spec
+        self.number = number
+        self.epoch = epoch
+        self.instance = instance
+        self.handle = handle
+        self.started_at = started_at
+        self.control_socket = control_socket
+        self.listener: socket.socket | None = None
+        self.watcher: asyncio.Task[None] | None = None
+        self.pulse = Pulse()
+        self.condemned: str | None = None
+        self.probe_reason: str | None = None
+        self.probes: dict[str, Probe] = {}
+        self.measured: tuple[float, float] | None = None
+        """CPU seconds used and the monotonic time they were read at."""
+        self.lost = False
+        """Keeper and child went together, so that nobody saw how it ended."""
+        self._fifo = keeperclient.hold_fifo(self.folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where its files, its control socket and its status lie."""
+        return self.ground.workspace.generation(self.name, self.number)
+
+    @classmethod
+    async def start(
+        cls, ground: Ground, name: str, spec: LaunchSpec, epoch: int, listener: socket.socket | None
+    ) -> Generation:
+        """Make the folder, its files and a keeper; returns when the child is executed.
+
+        Raises FlowgateError when it cannot be executed.
+        """
+        number = ground.store.next_generation(name)
+        folder = ground.workspace.generation(name, number)
+        instance = str(uuid.uuid4())
+        atomic.private_folder(folder)
+        _forget_old(folder)
+        atomic.write(folder / "spec.json", launch.to_json(spec), durable=False)
+        values = lookup(ground.workspace, ground.environment)
+        seat = Seat(folder, spec.host, spec.port, instance)
+        made = adapter(spec.kind).materialize(spec, seat, ground.objects.read, values)
+        overlay = dict(made.env)
+        secret = {n: v for n in made.secret_env if (v := values(n)) is not None}
+        overlay.update(secret)
+        document = {
+            "service": name,
+            "generation": number,
+            "replica": 0,
+            "instance": instance,
+            "mode": "start",
+            "argv": list(made.argv),
+            "cwd": made.cwd,
+            "env": overlay,
+            **_common(ground, name, spec, list(secret.values())),
+        }
+        started_at = time.time()
+        ground.store.record_generation(
+            GenerationRow(name, number, 0, instance, spec.digest(), epoch, started_at, version=spec.version)
+        )
+        birth = {"number": number, "epoch": epoch, "instance": instance, "started_at": started_at}
+        atomic.write(folder / "birth.json", json.dumps(birth).encode(), durable=False)
+        point("generation.recorded")
+        handle = await keeperclient.start(
+            folder, document, listener if made.inherit_socket else None, environment.base(os.environ)
+        )
+        point("generation.started")
+        error = handle.status.get("error")
+        if error:
+            await handle.release()
+            ground.store.end_generation(name, number)
+            raise FlowgateError(f"{name} cannot be executed: {error}")
+        return cls(
+            ground,
+            name,
+            spec,
+            number=number,
+            epoch=epoch,
+            instance=instance,
+            handle=handle,
+            started_at=started_at,
+            control_socket=made.control_socket,
+        )
+
+    @classmethod
+    async def adopt(cls, ground: Ground, name: str, folder: Path) -> Generation | None:
+        """Find a living generation again, with a new keeper if it has lost its own; None when it is over."""
+        spec = launch.from_json((folder / "spec.json").read_bytes())
+        birth = json.loads((folder / "birth.json").read_bytes())
+        values = lookup(ground.workspace, ground.environment)
+        masks = [v for n in spec.secret_env if (v := values(n)) is not None]
+        handle = await keeperclient.adopt(folder, _common(ground, name, spec, masks), environment.base(os.environ))
+        if handle is None:
+            return None
+        found = cls(
+            ground,
+            name,
+            spec,
+            number=birth["number"],
+            epoch=birth["epoch"],
+            instance=birth["instance"],
+            handle=handle,
+            started_at=birth["started_at"],
+            control_socket=adapter(spec.kind).control_socket(spec, folder),
+        )
+        if spec.inherit_socket:
+            found.listener = await handle.take_socket()
+        return found
+
+    async def revive_keeper(self) -> bool:
+        """Put a new keeper in the place of one that died; False when the child is gone too."""
+        values = lookup(self.ground.workspace, self.ground.environment)
+        masks = [v for n in self.spec.secret_env if (v := values(n)) is not None]
+        common = _common(self.ground, self.name, self.spec, masks)
+        handle = await keeperclient.adopt(self.folder, common, environment.base(os.environ), self.listener)
+        if handle is None:
+            return False
+        self.handle = handle
+        return True
+
+    # what its keeper knows
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """The newest status of the keeper."""
+        return self.handle.status
+
+    @property
+    def exited(self) -> bool:
+        """True when the child is gone."""
+        return self.lost or self.status.get("state") == "exited"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child."""
+        child = self.status.get("child")
+        return child["pid"] if child else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of the child; None when a signal ended it or nobody could tell."""
+        return (self.status.get("exit") or {}).get("code")
+
+    @property
+    def left(self) -> tuple[int, ...]:
+        """Processes that outlived a stop."""
+        return tuple(self.status.get("left") or ())
+
+    def exit_data(self) -> dict[str, Any]:
+        """How it ended, for the event."""
+        found = self.status.get("exit") or {}
+        return {"exit_code": found.get("code"), "signal": found.get("signal")}
+
+    def describe_exit(self) -> str:
+        """How it ended, in words."""
+        found = self.status.get("exit") or {}
+        if found.get("signal") is not None:
+            return f"killed by signal {found['signal']}"
+        if found.get("code") is not None:
+            last = self.tail()[-1:] if found["code"] else []
+            return f"exit code {found['code']}" + (f" ({last[0].strip()[:200]})" if last else "")
+        return "it is gone, and nobody saw how it ended"
+
+    def tail(self) -> list[str]:
+        """The last lines of its log, secrets masked by the keeper."""
+        return list(self.status.get("log_tail") or [])[-TAIL:]
+
+    # its end
+
+    async def stop(self, drain: float, kill_after: float) -> None:
+        """Drain, TERM, KILL, sweep, verify: the keeper does it, this waits for it."""
+        await self.handle.stop(drain, kill_after)
+        await self.finish()
+
+    async def until_draining(self, stopping: asyncio.Task[None]) -> None:
+        """Until the runner says that it accepts no more, or is gone: then a successor may share its socket."""
+        from ..health.probe import runner_status
+
+        while not stopping.done() and self.control_socket:
+            try:
+                if (await runner_status(self.control_socket)).get("draining"):
+                    return
+            except FlowgateError:
+                return
+            await asyncio.wait({stopping}, timeout=0.02)
+
+    async def until_port_free(self, stopping: asyncio.Task[None]) -> None:
+        """Until its port refuses: CLIProxyAPI closes its listener at once and then serves what is in flight."""
+        while not stopping.done():
+            if not processes.listening_pids(self.spec.host, self.spec.port):
+                return
+            await asyncio.wait({stopping}, timeout=0.005)
+
+    async def finish(self) -> None:
+        """Let the keeper of an ended child go."""
+        with contextlib.suppress(FlowgateError, OSError):
+            await self.handle.release()
+
+    def end(self) -> None:
+        """Write its end down and let go of what is held for it."""
+        found = self.status.get("exit") or {}
+        self.ground.remember(
+            lambda: self.ground.store.end_generation(
+                self.name, self.number, exit_code=found.get("code"), exit_signal=found.get("signal")
+            )
+        )
+        self.detach()
+
+    def detach(self) -> None:
+        """Stop watching; the child and its keeper are not touched."""
+        if self.watcher is not None and self.watcher is not asyncio.current_task():
+            self.watcher.cancel()
+        if self._fifo is not None:
+            os.close(self._fifo)
+            self._fifo = None
+        self.handle.close()
+
+
+def _common(ground: Ground, name: str, spec: LaunchSpec, masks: list[str]) -> dict[str, Any]:
+    """What a starting and an adopting keeper both need."""
+    workspace = ground.workspace
+    own = processes.identify(os.getpid())
+    assert own is not None
+    return {
+        "v": 1,
+        "mask": [m for m in masks if len(m) >= 8],
+        "log": {"path": str(workspace.logs / f"{name}.log"), "max_size": spec.logs.max_size, "keep": spec.logs.keep},
+        "stop": {"drain_timeout": spec.stop.drain_timeout, "kill_after": spec.stop.kill_after},
+        "supervisor": {
+            "argv": processes.own_argv("flowgate_engine.supervisor.daemon", str(workspace.config)),
+            "file": str(workspace.supervisor_file),
+            "pid": own.pid,
+            "start_ticks": own.start_ticks,
+        },
+    }
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove the folders of generations that ended long ago."""
+    ended = []
+    for other in folder.parent.iterdir():
+        if other != folder and other.name.startswith("g") and not keeperclient.in_use(other):
+            ended.append(other)
+    ended.sort(key=lambda p: p.stat().st_mtime)
+    for other in ended[:-KEPT_FOLDERS]:
+        shutil.rmtree(other, ignore_errors=True)

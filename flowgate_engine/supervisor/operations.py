@@ -1,0 +1,266 @@
+"""Changes asked of the supervisor: validated, journaled, carried out one at a time, taken up again after a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import BusyError, FlowgateError, UsageError
+from ..io.faults import point
+from ..io.locks import FileLock
+from ..models import states
+from ..services import launch
+from ..store.records import UP, Desired, OperationRow
+from .kept import Kept
+from .prepare import Prepared, prepare
+from .request import JOINABLE, Now, Request, Steps, Target, parse, plan
+
+#: Added to a service's own limits before a wait is given up. Seconds.
+SLACK = 15.0
+#: Exits of a service during an operation after which it is not waited for any longer.
+HOPELESS = 2
+
+
+class Operations:
+    """The one operation under way, and what is needed to carry it out."""
+
+    def __init__(self, kept: dict[str, Kept]) -> None:
+        self.kept = kept
+        self.ground = next(iter(kept.values())).ground
+        self.current: tuple[int, Request] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+        self._lock = FileLock(self.ground.workspace.operation_lock)
+
+    async def begin(self, document: Mapping[str, Any]) -> int:
+        """Check everything, journal it, start it; its id. What it raises was raised before anything was touched."""
+        request = parse(document)
+        async with self._starting:
+            if self.current is not None:
+                return self._join(request)
+            self._lock.acquire(f"{request.text} (asked by {request.by})")
+            try:
+                prepared = await self._prepare(request, document.get("env") or {})
+                steps = plan(request, prepared.specs, {n: _now(k) for n, k in self.kept.items()})
+                number = self.ground.store.start_operation(
+                    request.kind, [t.service for step in steps for t in step], self._journal(request, prepared, steps)
+                )
+            except BaseException:  # why: whatever stopped the preparation, the lock must be free again
+                self._lock.release()
+                raise
+            point("operation.journaled")
+            self._go(number, request, steps, self._former())
+            return number
+
+    def resume(self) -> None:
+        """Take up what the last supervisor left under way."""
+        for row in self.ground.store.running_operations():
+            arguments = row.args
+            request = Request(row.kind, tuple(arguments["services"]), arguments["profile"], arguments["by"])
+            try:
+                self._lock.acquire(f"{request.text} (resumed)")
+                steps = tuple(tuple(self._target(t) for t in step) for step in arguments["steps"])
+            except (FlowgateError, KeyError) as error:
+                self.ground.store.finish_operation(row.id, ok=False, message=f"interrupted, and not resumed: {error}")
+                continue
+            self._go(row.id, request, steps, arguments["former"])
+            return
+
+    async def wait(self, number: int, timeout: float) -> None:
+        """Return when the operation is over, after `timeout` seconds at the latest."""
+        await self.ground.until(lambda: self.current is None or self.current[0] != number, timeout)
+
+    async def end(self) -> None:
+        """Leave what is under way to the next supervisor."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._lock.release()
+
+    def row(self, number: int) -> OperationRow:
+        """The journaled operation. Raises UsageError when there is none of this number."""
+        row = self.ground.store.operation(number)
+        if row is None:
+            raise UsageError(f"there is no operation {number}")
+        return row
+
+    # before anything is touched
+
+    def _join(self, request: Request) -> int:
+        assert self.current is not None
+        number, other = self.current
+        if other._replace(by="") == request._replace(by="") and request.kind in JOINABLE:
+            return number
+        since = self.row(number).started_at
+        raise BusyError(
+            f"{other.by} is at it: {other.text}, since {time.strftime('%H:%M:%S', time.localtime(since))} "
+            f"({time.time() - since:.0f} s ago)",
+            hint=f"flowgate --config {self.ground.workspace.config} events -f",
+        )
+
+    async def _prepare(self, request: Request, environment: Mapping[str, str]) -> Prepared:
+        if request.kind in ("down", "stop"):
+            return Prepared(None, {}, (), ())
+        prepared = await asyncio.to_thread(prepare, self.ground.workspace, request.profile, environment)
+        for name in request.services:
+            if name in prepared.disabled:
+                config = self.ground.workspace.config
+                raise UsageError(
+                    f"{name} is disabled in {config}", hint=f"write `enabled: true` under services.{name} in {config}"
+                )
+        names = {n for spec in prepared.specs.values() for n in spec.secret_env}
+        self.ground.environment.update({n: environment[n] for n in names if n in environment})
+        return prepared
+
+    def _journal(self, request: Request, prepared: Prepared, steps: Steps) -> dict[str, Any]:
+        put = self.ground.objects.put
+        return {
+            "services": list(request.services),
+            "profile": request.profile,
+            "by": request.by,
+            "applied_profile": prepared.profile,
+            "former": self._former(),
+            "steps": [
+                [{**t._asdict(), "spec": put(launch.to_json(t.spec)) if t.spec else None} for t in step]
+                for step in steps
+            ],
+        }
+
+    def _target(self, raw: Mapping[str, Any]) -> Target:
+        spec = launch.from_json(self.ground.objects.read(raw["spec"])) if raw["spec"] else None
+        return Target(raw["service"], raw["wanted"], raw["epoch"], spec)
+
+    def _former(self) -> dict[str, Any]:
+        """What to go back to: the profile and LiteLLM's spec as they are now."""
+        spec = self.kept["litellm"].spec
+        return {
+            "profile": self.ground.store.get_meta("profile"),
+            "litellm": self.ground.objects.put(launch.to_json(spec)) if spec else None,
+        }
+
+    # carrying it out
+
+    def _go(self, number: int, request: Request, steps: Steps, former: Mapping[str, Any]) -> None:
+        self.current = (number, request)
+        self.ground.emit(
+            "operation.started",
+            f"{request.text} (asked by {request.by})",
+            data={"id": number, "kind": request.kind, "services": list(request.services)},
+        )
+        self._task = asyncio.create_task(self._carry_out(number, request, steps, former))
+
+    async def _carry_out(self, number: int, request: Request, steps: Steps, former: Mapping[str, Any]) -> None:
+        error: FlowgateError | None = None
+        try:
+            if request.kind == "profile":
+                self._set_profile(request.profile)
+            for step in steps:
+                failed = await self._bring(number, step)
+                if failed:
+                    error = self._explain(failed)
+                    if request.kind == "profile":
+                        error = await self._go_back(number, error, step[0], former)
+                    break
+        except FlowgateError as raised:
+            error = raised
+        self._finish(number, request, error)
+
+    async def _bring(self, number: int, step: tuple[Target, ...]) -> list[Kept]:
+        """Write the new desired state, wait for it; the services that did not get there."""
+        self._desire(step)
+        kept = [self.kept[t.service] for t in step]
+        if not all(k.settled() for k in kept):
+            words = ", ".join(f"{t.service} to be {'ready' if t.wanted == UP else 'stopped'}" for t in step)
+            self.ground.emit("operation.progress", f"waiting for {words}", data={"id": number})
+        limit = max(self._limit(k) for k in kept)
+        await self.ground.until(lambda: all(k.settled() or _hopeless(k) for k in kept), limit)
+        return [k for k in kept if not k.succeeded()]
+
+    def _desire(self, step: tuple[Target, ...]) -> None:
+        """Write down and hand over what is desired; a target that an earlier supervisor reached stays as it is."""
+        new = [t for t in step if t.epoch > self.kept[t.service].epoch]
+        self.ground.store.set_desired(
+            *(
+                Desired(
+                    t.service,
+                    t.wanted,
+                    t.epoch,
+                    t.spec.digest() if t.spec else None,
+                    launch.to_json(t.spec) if t.spec else self._last_spec(t.service),
+                    time.time(),
+                )
+                for t in new
+            )
+        )
+        point("operation.desired")
+        for target in new:
+            kept = self.kept[target.service]
+            kept.desire(target.wanted, target.epoch, target.spec or kept.spec)
+
+    def _last_spec(self, name: str) -> bytes | None:
+        spec = self.kept[name].spec
+        return launch.to_json(spec) if spec else None
+
+    def _limit(self, kept: Kept) -> float:
+        specs = [s for s in (kept.spec, kept.live.spec if kept.live else None) if s is not None]
+        if not specs:
+            return SLACK
+        stopping = max(s.stop.drain_timeout + s.stop.kill_after for s in specs)
+        return stopping + max(s.probes.startup_grace for s in specs) + SLACK
+
+    async def _go_back(
+        self, number: int, error: FlowgateError, target: Target, former: Mapping[str, Any]
+    ) -> FlowgateError:
+        """Run the former profile again after a new one did not get ready."""
+        name = former["profile"] or "the default"
+        if former["litellm"] is None:
+            return error
+        self.ground.emit(
+            "operation.progress", f"{error.message}; going back to profile {name}", level="warn", data={"id": number}
+        )
+        self._set_profile(former["profile"])
+        spec = launch.from_json(self.ground.objects.read(former["litellm"]))
+        failed = await self._bring(number, (target._replace(epoch=target.epoch + 1, spec=spec),))
+        again = "does not get ready either" if failed else "runs again"
+        message = f"{error.message}; the former profile, {name}, {again}"
+        return FlowgateError(message, problems=(error.problems[0]._replace(message=message),))
+
+    def _explain(self, failed: list[Kept]) -> FlowgateError:
+        config = self.ground.workspace.config
+        words = []
+        for kept in failed:
+            why = kept.reason or (kept.live.probe_reason if kept.live else None)
+            words.append(f"{kept.name} is {kept.state}" + (f": {why}" if why else ""))
+        return FlowgateError("; ".join(words), hint=f"flowgate --config {config} logs -n 50 {failed[0].name}")
+
+    def _finish(self, number: int, request: Request, error: FlowgateError | None) -> None:
+        message = error.message if error else f"{request.text}: done"
+        self.ground.remember(
+            lambda: self.ground.store.finish_operation(number, ok=error is None, message=message, error=error)
+        )
+        self.current = None
+        self._lock.release()
+        self.ground.emit(
+            "operation.finished",
+            message,
+            level="error" if error else "info",
+            data={"id": number, "ok": error is None, "reason": error.message if error else None},
+        )
+
+    def _set_profile(self, profile: str | None) -> None:
+        old = self.ground.store.get_meta("profile")
+        if profile != old:
+            self.ground.store.set_meta("profile", profile)
+            words = f"profile {profile or 'as the config has it'}" + (f", was {old}" if old else "")
+            self.ground.emit("profile.set", words, data={"old": old, "new": profile})
+
+
+def _now(kept: Kept) -> Now:
+    return Now(kept.wanted, kept.epoch, kept.state, kept.spec.digest() if kept.spec else None)
+
+
+def _hopeless(kept: Kept) -> bool:
+    """It keeps ending: waiting until the crash loop is called one helps nobody."""
+    return kept.wanted == UP and kept.exits_in_epoch >= HOPELESS and kept.state != states.READY
