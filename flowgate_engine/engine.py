@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from . import paths
 from .errors import FlowgateError, from_dict
 from .io import environment, processes
+from .models.events import Event
 from .models.snapshots import Snapshot
 from .paths import Workspace
 from .store import snapshot
+from .store.db import open_database
 from .supervisor.client import Client, NoSupervisorError
 
 #: How long a supervisor may take to answer after its start, and to end after it was asked. Seconds.
@@ -32,6 +35,15 @@ class Outcome(NamedTuple):
     error: FlowgateError | None
 
 
+#: The base of every error that is reported in words, under the name that screens use.
+EngineError = FlowgateError
+
+
+def open_engine(config: str | None) -> Engine:
+    """The engine of the workspace that `config` names, or that is found from here. Raises ConfigError."""
+    return Engine(paths.find(config))
+
+
 class Engine:
     """One workspace, as commands and screens see it."""
 
@@ -42,6 +54,19 @@ class Engine:
     def snapshot(self) -> Snapshot:
         """What is true now; works with no supervisor."""
         return snapshot.build(self.workspace)
+
+    def newest_events(self, count: int) -> tuple[Event, ...]:
+        """The last `count` events, oldest first; works with no supervisor."""
+        with open_database(self.workspace, readonly=True) as store:
+            return tuple(store.newest_events(count))
+
+    def wait_for_change(self, timeout: float, step: float = 0.2) -> None:
+        """Return when the state files have changed, after `timeout` seconds at the latest."""
+        deadline = time.monotonic() + timeout
+        with open_database(self.workspace, readonly=True) as store:
+            before = store.version()
+            while time.monotonic() < deadline and store.version() == before:
+                time.sleep(step)
 
     def events(self, after: int) -> Iterator[Mapping[str, Any]]:
         """Events after `after` as they happen. Raises NoSupervisorError when the supervisor goes."""

@@ -1,0 +1,1 @@
+"""The cockpit: draws snapshots of the engine, owns nothing."""

@@ -121,11 +121,17 @@ class Launch(NamedTuple):
 class Adapter(Protocol):
     """What the supervisor knows of a kind of service."""
 
-    def materialize(self, spec: LaunchSpec, seat: Seat, read: Reader) -> Launch:
+    def materialize(self, spec: LaunchSpec, seat: Seat, read: Reader, values: Values) -> Launch:
         """Write the files of `seat.folder` and return the launch. Touches nothing else."""
 
     def describe_drift(self, spec: LaunchSpec, folder: Path, read: Reader) -> tuple[str, ...]:
         """Keys that the running program changed in its own copy of its config."""
+
+
+class Values(Protocol):
+    """The value of a variable by its name, None when it is not set."""
+
+    def __call__(self, name: str, /) -> str | None: ...
 
 
 class Reader(Protocol):

@@ -80,7 +80,7 @@ class Daemon:
 
     def _recall(self, adopted: Mapping[str, Generation]) -> None:
         """Desired state from the store; what lives unknown to a store that was lost is desired as it is."""
-        desired = self.ground.store.desired()
+        desired = {row.service: row for row in self.ground.store.desired()}
         for name, kept in self.kept.items():
             row, live = desired.get(name), adopted.get(name)
             if row is not None:
@@ -114,7 +114,7 @@ class Daemon:
         """See `api.Backend`."""
         if wait:
             await self.operations.wait(number, wait)
-        return self.operations.row(number)._asdict()
+        return self.ground.store.operation(number)._asdict()
 
     def shut_down(self) -> None:
         """Record the stop, so that no keeper starts another, and end."""

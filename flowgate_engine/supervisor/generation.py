@@ -110,7 +110,13 @@ class Generation:
         ground.store.record_generation(
             GenerationRow(name, number, 0, instance, spec.digest(), epoch, started_at, version=spec.version)
         )
-        birth = {"number": number, "epoch": epoch, "instance": instance, "started_at": started_at}
+        birth = {
+            "number": number,
+            "epoch": epoch,
+            "instance": instance,
+            "started_at": started_at,
+            "control_socket": made.control_socket,
+        }
         atomic.write(folder / "birth.json", json.dumps(birth).encode(), durable=False)
         point("generation.recorded")
         handle = await keeperclient.start(
@@ -153,7 +159,7 @@ class Generation:
             instance=birth["instance"],
             handle=handle,
             started_at=birth["started_at"],
-            control_socket=adapter(spec.kind).control_socket(spec, folder),
+            control_socket=birth["control_socket"],
         )
         if spec.inherit_socket:
             found.listener = await handle.take_socket()

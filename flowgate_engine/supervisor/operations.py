@@ -12,7 +12,7 @@ from ..io.faults import point
 from ..io.locks import FileLock
 from ..models import states
 from ..services import launch
-from ..store.records import UP, Desired, OperationRow
+from ..store.records import UP
 from .kept import Kept
 from .prepare import Prepared, prepare
 from .request import JOINABLE, Now, Request, Steps, Target, parse, plan
@@ -63,7 +63,7 @@ class Operations:
                 self._lock.acquire(f"{request.text} (resumed)")
                 steps = tuple(tuple(self._target(t) for t in step) for step in arguments["steps"])
             except (FlowgateError, KeyError) as error:
-                self.ground.store.finish_operation(row.id, ok=False, message=f"interrupted, and not resumed: {error}")
+                self.ground.store.finish_operation(row.id, "failed", f"interrupted, and not resumed: {error}")
                 continue
             self._go(row.id, request, steps, arguments["former"])
             return
@@ -79,13 +79,6 @@ class Operations:
             await asyncio.gather(self._task, return_exceptions=True)
         self._lock.release()
 
-    def row(self, number: int) -> OperationRow:
-        """The journaled operation. Raises UsageError when there is none of this number."""
-        row = self.ground.store.operation(number)
-        if row is None:
-            raise UsageError(f"there is no operation {number}")
-        return row
-
     # before anything is touched
 
     def _join(self, request: Request) -> int:
@@ -93,7 +86,7 @@ class Operations:
         number, other = self.current
         if other._replace(by="") == request._replace(by="") and request.kind in JOINABLE:
             return number
-        since = self.row(number).started_at
+        since = self.ground.store.operation(number).started_at
         raise BusyError(
             f"{other.by} is at it: {other.text}, since {time.strftime('%H:%M:%S', time.localtime(since))} "
             f"({time.time() - since:.0f} s ago)",
@@ -181,27 +174,18 @@ class Operations:
     def _desire(self, step: tuple[Target, ...]) -> None:
         """Write down and hand over what is desired; a target that an earlier supervisor reached stays as it is."""
         new = [t for t in step if t.epoch > self.kept[t.service].epoch]
-        self.ground.store.set_desired(
-            *(
-                Desired(
-                    t.service,
-                    t.wanted,
-                    t.epoch,
-                    t.spec.digest() if t.spec else None,
-                    launch.to_json(t.spec) if t.spec else self._last_spec(t.service),
-                    time.time(),
-                )
-                for t in new
+        for target in new:
+            spec = target.spec or self.kept[target.service].spec
+            self.ground.store.set_desired(
+                target.service,
+                wanted=target.wanted,
+                epoch=target.epoch,
+                spec_json=launch.to_json(spec) if spec else None,
             )
-        )
         point("operation.desired")
         for target in new:
             kept = self.kept[target.service]
             kept.desire(target.wanted, target.epoch, target.spec or kept.spec)
-
-    def _last_spec(self, name: str) -> bytes | None:
-        spec = self.kept[name].spec
-        return launch.to_json(spec) if spec else None
 
     def _limit(self, kept: Kept) -> float:
         specs = [s for s in (kept.spec, kept.live.spec if kept.live else None) if s is not None]
@@ -238,7 +222,9 @@ class Operations:
     def _finish(self, number: int, request: Request, error: FlowgateError | None) -> None:
         message = error.message if error else f"{request.text}: done"
         self.ground.remember(
-            lambda: self.ground.store.finish_operation(number, ok=error is None, message=message, error=error)
+            lambda: self.ground.store.finish_operation(
+                number, "failed" if error else "done", message, error.as_dict() if error else None
+            )
         )
         self.current = None
         self._lock.release()
