@@ -28,14 +28,15 @@ class Generation(NamedTuple):
     pid: int | None
     """The child's pid, only when it lives and is proven to be the one recorded."""
     started_at: float | None
-    keeper_alive: bool
+    keeper_pid: int | None
+    """The keeper's pid, only when it lives."""
     exit_text: str | None
     folder: Path
 
     @property
     def orphaned(self) -> bool:
         """Its child lives and nobody keeps it."""
-        return self.pid is not None and not self.keeper_alive
+        return self.pid is not None and self.keeper_pid is None
 
 
 def alive(identity: Mapping[str, Any] | None) -> bool:
@@ -102,8 +103,6 @@ def _read(service: str, number: int, replica: int, folder: Path) -> Generation |
     raw = read_json(folder / "status.json")
     if raw is None or raw.get("v") != 1 or raw.get("state") not in _STATES:
         return None
-    child = raw.get("child")
-    pid = int(child["pid"]) if isinstance(child, dict) and alive(child) else None
     started = raw.get("started_at")
     return Generation(
         service=service,
@@ -111,12 +110,16 @@ def _read(service: str, number: int, replica: int, folder: Path) -> Generation |
         replica=replica,
         instance=raw.get("instance"),
         state=str(raw["state"]),
-        pid=pid,
+        pid=_living(raw.get("child")),
         started_at=float(started) if isinstance(started, int | float) else None,
-        keeper_alive=alive(raw.get("keeper")),
+        keeper_pid=_living(raw.get("keeper")),
         exit_text=_exit(raw),
         folder=folder,
     )
+
+
+def _living(identity: Any) -> int | None:
+    return int(identity["pid"]) if isinstance(identity, dict) and alive(identity) else None
 
 
 def _exit(raw: Mapping[str, Any]) -> str | None:
