@@ -17,6 +17,11 @@ def replace(place: Place, old: str, new: str) -> str:
     return f'in {place.file} line {place.line}, write "{new}" instead of "{old}"'
 
 
+def write(place: Place, line: str) -> str:
+    """Write `line` where the key stands. Never repeats what stood there: it may be a secret."""
+    return f'in {place.file} line {place.line}, write "{line}"'
+
+
 def delete(place: Place, what: str) -> str:
     """Take `what` out of the line."""
     return f'in {place.file} line {place.line}, delete "{what}"'

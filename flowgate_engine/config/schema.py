@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 CONFIG_VERSION = 4
 
@@ -37,16 +37,73 @@ def _size(value: object) -> object:
     return value
 
 
+def _version(value: str) -> str:
+    """A version without the `v` of its tag; it becomes a folder name, so nothing else may stand in it."""
+    value = re.sub(r"^v(?=\d)", "", value)
+    if not re.fullmatch(_VERSION, value):
+        raise ValueError("not a version: write it as 1.2.3")
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(_HOST, value):
+        raise ValueError("not a host: write an address such as 127.0.0.1, or 0.0.0.0 for every network")
+    return value
+
+
+def _env_name(value: str) -> str:
+    if not re.fullmatch(_ENV_NAME, value):
+        raise ValueError("not a name of an environment variable: letters, digits and _")
+    return value
+
+
+def _profile_name(value: str) -> str:
+    if not re.fullmatch(_PROFILE_NAME, value):
+        raise ValueError("not a profile name: lower case letters, digits, - and _")
+    return value
+
+
+def _mapping(value: object) -> object:
+    """A key with nothing below it (all of it commented out) is an empty mapping."""
+    return {} if value is None else value
+
+
+def _base(value: object) -> object:
+    if (isinstance(value, str) and value) or (isinstance(value, dict) and all(isinstance(k, str) for k in value)):
+        return value
+    raise ValueError("write a LiteLLM config here, or the path of one of yours")
+
+
+_VERSION = r"[0-9][A-Za-z0-9.+!_-]*"
+_HOST = r"[A-Za-z0-9_.:%-]+"
+_ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_PROFILE_NAME = r"[a-z0-9][a-z0-9_-]*"
 _DURATION_TEXT = {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}
 _DURATION_JSON = {"anyOf": [_DURATION_TEXT, {"type": "number", "minimum": 0}]}
 _SIZE_JSON = {"anyOf": [{"type": "string", "pattern": r"^\d+\s*([kKmMgG][bB]?)?$"}, {"type": "integer", "minimum": 1}]}
 
 #: Seconds; written as 250ms, 5s, 10m, 1h, 3d.
-Duration = Annotated[float, BeforeValidator(_duration), Field(ge=0, le=30 * 86400), WithJsonSchema(_DURATION_JSON)]
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(ge=0, le=30 * 86400, allow_inf_nan=False),
+    WithJsonSchema(_DURATION_JSON),
+]
+#: A duration that is waited in a loop: never zero.
+Pause = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(ge=0.1, le=86400, allow_inf_nan=False),
+    WithJsonSchema(_DURATION_JSON),
+]
 #: Bytes; written as 10MB.
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0), WithJsonSchema(_SIZE_JSON)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+EnvName = Annotated[str, AfterValidator(_env_name), Field(json_schema_extra={"pattern": f"^{_ENV_NAME}$"})]
+Host = Annotated[str, AfterValidator(_host), Field(json_schema_extra={"pattern": f"^{_HOST}$"})]
+Version = Annotated[str, AfterValidator(_version), Field(json_schema_extra={"pattern": f"^v?{_VERSION}$"})]
+ProfileName = Annotated[str, AfterValidator(_profile_name), Field(json_schema_extra={"pattern": f"^{_PROFILE_NAME}$"})]
+Overlay = Annotated[dict[str, Any], BeforeValidator(_mapping)]
 Handover = Literal["inherit", "relay", "restart"]
 
 
@@ -90,8 +147,8 @@ Source = Annotated[PypiSource | GithubSource | FileSource, Field(discriminator="
 class Probes(Section):
     """How liveness and readiness are asked for. Paid or banned addresses are refused."""
 
-    interval: Duration = 5.0
-    timeout: Duration = 2.0
+    interval: Pause = 5.0
+    timeout: Pause = 2.0
     failure_threshold: Annotated[int, Field(ge=1, le=100)] = 3
     success_threshold: Annotated[int, Field(ge=1, le=100)] = 1
     startup_grace: Duration = 90.0
@@ -133,23 +190,24 @@ class Service(Section):
     """What both services have in common."""
 
     enabled: bool = True
-    host: str = "127.0.0.1"
-    version: str
+    host: Host = "127.0.0.1"
+    """Address to listen on; anything but loopback is open to the network."""
+    version: Version
     args: tuple[str, ...] = ()
-    env: dict[EnvName, str] = {}
+    env: Annotated[dict[EnvName, str], BeforeValidator(_mapping)] = {}
     """Literal values; a secret is written `os.environ/NAME`."""
-    probes: Probes = Probes()
-    restart: Restart = Restart()
-    stop: Stop = Stop()
-    logs: Logs = Logs()
+    probes: Annotated[Probes, BeforeValidator(_mapping)] = Field(default_factory=Probes)
+    restart: Annotated[Restart, BeforeValidator(_mapping)] = Field(default_factory=Restart)
+    stop: Annotated[Stop, BeforeValidator(_mapping)] = Field(default_factory=Stop)
+    logs: Annotated[Logs, BeforeValidator(_mapping)] = Field(default_factory=Logs)
 
 
 class Litellm(Service):
     """LiteLLM, in front."""
 
     port: Port = 4000
-    version: str = "1.106.2"
-    source: Source = PypiSource(kind="pypi")
+    version: Version = "1.106.2"
+    source: Source = Field(default_factory=lambda: PypiSource(kind="pypi"))
     packages: tuple[str, ...] = ()
     """Extra requirements that your callbacks import."""
     handover: Handover = "inherit"
@@ -159,26 +217,26 @@ class Cliproxyapi(Service):
     """CLIProxyAPI, behind."""
 
     port: Port = 8317
-    version: str = "7.2.140"
-    source: Source = GithubSource(kind="github")
+    version: Version = "7.2.140"
+    source: Source = Field(default_factory=lambda: GithubSource(kind="github"))
     handover: Handover = "restart"
 
 
 class Services(Section):
     """The supervised services."""
 
-    litellm: Litellm = Litellm()
-    cliproxyapi: Cliproxyapi = Cliproxyapi()
+    litellm: Annotated[Litellm, BeforeValidator(_mapping)] = Field(default_factory=Litellm)
+    cliproxyapi: Annotated[Cliproxyapi, BeforeValidator(_mapping)] = Field(default_factory=Cliproxyapi)
 
 
 class Config(Section):
     """`config/flowgate.yaml`."""
 
     config_version: Literal[4]
-    services: Services = Services()
-    litellm_base: dict[str, Any] | str
+    services: Annotated[Services, BeforeValidator(_mapping)] = Field(default_factory=Services)
+    litellm_base: Annotated[dict[str, Any] | str, BeforeValidator(_base)]
     """A LiteLLM config, inline, or the path of one of yours (relative to this file)."""
-    profiles: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], dict[str, Any]] = {}
+    profiles: Annotated[dict[ProfileName, Overlay], BeforeValidator(_mapping)] = {}
     """Overlays on `litellm_base`: mappings merge, lists are replaced."""
     default_profile: str | None = None
     """Used until `profile set` chooses another."""

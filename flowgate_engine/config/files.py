@@ -1,0 +1,50 @@
+"""Reading a config file: regular files of at most 1 MB, errors in words."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from pathlib import Path
+
+from ..errors import ConfigError, Place
+from .source import MAX_BYTES
+
+
+def shown(path: Path) -> str:
+    """`path` as messages and hints name it: relative to the working directory when it is below."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the directory we stand in was deleted
+        return str(path)
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def read(path: Path, missing_hint: str) -> bytes:
+    """The bytes of a config file, one more than the limit at most. Raises ConfigError.
+
+    Never waits: a FIFO or a device in place of the file is refused.
+    """
+    name = shown(path)
+    quoted = shlex.quote(name)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise ConfigError("there is no such file", place=Place(name), hint=missing_hint) from None
+    except PermissionError:
+        raise ConfigError(
+            "the file cannot be read by this user", place=Place(name), hint=f"chmod u+r {quoted}"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"the file cannot be read: {error.strerror}", place=Place(name), hint=f"ls -l {quoted}"
+        ) from None
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ConfigError("this is not a file", place=Place(name), hint=f"ls -ld {quoted}")
+        try:
+            return file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise ConfigError(
+                f"the file cannot be read: {error.strerror}", place=Place(name), hint=f"ls -l {quoted}"
+            ) from None
