@@ -30,9 +30,13 @@ def connect(path: Path) -> sqlite3.Connection | None:
             sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
         )
     except sqlite3.OperationalError:
-        if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
+        if _may(path.parent, os.W_OK) or not _may(path, os.R_OK):
             raise
     return _copied(path)
+
+
+def _may(path: Path, what: int) -> bool:
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _probe(connection: sqlite3.Connection) -> sqlite3.Connection:

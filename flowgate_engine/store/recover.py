@@ -122,7 +122,7 @@ def _desired(moved: Path) -> list[tuple[object, ...]]:
     damaged = sqlite3.connect(f"{moved.as_uri()}?mode=ro", uri=True)
     try:
         for row in damaged.execute(f"SELECT {_DESIRED} FROM desired"):
-            if row[4] is not None and hashlib.sha256(row[4]).hexdigest() == row[3]:
+            if isinstance(row[4], bytes) and hashlib.sha256(row[4]).hexdigest() == row[3]:
                 kept.append(row)
     except sqlite3.Error:
         return kept  # why: what could be read before the damage is all there is
