@@ -1,0 +1,206 @@
+"""Installing what the config asks for, all of it at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..config.schema import Config
+from ..errors import BusyError, FlowgateError, UsageError
+from ..io import atomic
+from ..paths import Workspace
+from . import pins, refused, store, variants
+from .job import Cancelled, Job, Progress, command
+
+if TYPE_CHECKING:
+    from .job import Wanted
+
+NAMES = ("cliproxyapi", "litellm")
+#: Seconds that a run waits for another one that installs the same.
+LOCK_DEADLINE = 1800.0
+#: Seconds that ctrl-C waits for a thread; one that hangs in a read of the network dies with the process.
+INTERRUPT_DEADLINE = 5.0
+
+
+class Result(NamedTuple):
+    """What became of one artifact. `state`: present, installed, failed. Seconds of wall time."""
+
+    name: str
+    version: str
+    state: str
+    artifact: store.Artifact | None
+    error: FlowgateError | None
+    seconds: float
+
+
+def quiet(name: str, step: str, done: int, total: int | None) -> None:
+    """Progress that nobody sees."""
+
+
+def wanted(config: Config, only: str | None = None, version: str | None = None) -> dict[str, Wanted]:
+    """The services whose artifact is asked for: the enabled ones, or `only` this one in `version`.
+
+    Raises UsageError for a name that there is not, and for a version without a name.
+    """
+    if only is not None and only not in NAMES:
+        raise UsageError(f"there is no runtime {only} (there are: {', '.join(NAMES)})")
+    if version is not None and only is None:
+        raise UsageError("--version needs --only: a version is of one runtime")
+    services: dict[str, Wanted] = {
+        "cliproxyapi": config.services.cliproxyapi,
+        "litellm": config.services.litellm,
+    }
+    chosen = {n: s for n, s in services.items() if n == only or (only is None and s.enabled)}
+    if version is not None and only is not None:
+        chosen[only] = _in_version(chosen[only], version)
+    return chosen
+
+
+def _in_version(service: Wanted, version: str) -> Wanted:
+    """The same wish for another version. Raises UsageError when that is none."""
+    from pydantic import ValidationError
+
+    try:
+        return type(service).model_validate({**service.model_dump(), "version": version})
+    except ValidationError as error:
+        raise UsageError(f"{version!r} is not a version: write it as 1.2.3") from error
+
+
+def download(
+    workspace: Workspace,
+    config: Config,
+    only: str | None = None,
+    version: str | None = None,
+    offline: bool = False,
+    progress: Progress = quiet,
+    installed: Callable[[store.Artifact], None] | None = None,
+) -> list[Result]:
+    """Install what is missing, all at once; what is there and untouched stays and nothing runs.
+
+    A failure is in its Result and does not stop the others. Running services keep their files. `installed` is
+    called for each new artifact. Raises UsageError, and KeyboardInterrupt once uv has ended; what was half done is
+    cleared away by the next run.
+    """
+    services = wanted(config, only, version)
+    cancelled = threading.Event()
+    results: dict[str, Result] = {}
+
+    def work(name: str, service: Wanted) -> None:
+        begun = time.monotonic()
+        state, artifact, error = "failed", None, None
+        try:
+            state, artifact = _one(Job(workspace, name, service, offline, progress, cancelled))
+            if state == "installed" and installed is not None:
+                installed(artifact)
+        except Cancelled:
+            error = FlowgateError("interrupted", hint=command(workspace, name))
+        except FlowgateError as problem:
+            error = problem
+        except OSError as problem:
+            where = f" ({problem.filename})" if problem.filename else ""
+            error = FlowgateError(f"{problem.strerror or problem}{where}", hint=f"df -h {workspace.artifacts}")
+        results[name] = Result(name, service.version, state, artifact, error, time.monotonic() - begun)
+
+    missing = {}
+    for name, service in services.items():
+        quick = _present(workspace, name, service)
+        if quick is None:
+            missing[name] = service
+        else:
+            results[name] = quick
+    threads = [
+        threading.Thread(target=work, args=item, name=f"bootstrap-{item[0]}", daemon=True) for item in missing.items()
+    ]
+    _run(threads, cancelled)
+    return [results[name] for name in services]
+
+
+def _run(threads: list[threading.Thread], cancelled: threading.Event) -> None:
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        cancelled.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(INTERRUPT_DEADLINE)
+        raise
+
+
+def _present(workspace: Workspace, name: str, service: Wanted) -> Result | None:
+    """The answer without any work, when there is one."""
+    begun = time.monotonic()
+    try:
+        refused.check(name, service.version, command=command(workspace, name, "--version VERSION"))
+        artifact = store.find(workspace, name, service.version, variants.of(workspace, name, service))
+        if artifact is None:
+            return None
+        own = store.pins_of(artifact)
+        pins.add(workspace.pins, own, command=command(workspace, name, "--version VERSION"))
+        return Result(name, service.version, "present", artifact, None, time.monotonic() - begun)
+    except FlowgateError as error:
+        return Result(name, service.version, "failed", None, error, time.monotonic() - begun)
+
+
+def _one(job: Job) -> tuple[str, store.Artifact]:
+    with _lock(job):
+        known = _present(job.workspace, job.name, job.service)  # another run may just have installed it
+        if known is not None:
+            if known.artifact is None:
+                raise known.error or FlowgateError(f"{job.name} cannot be installed", hint=job.command)
+            return "present", known.artifact
+        return "installed", _install(job)
+
+
+def _install(job: Job) -> store.Artifact:
+    """By the kind of source. Imported here: a run that finds everything installed needs none of it."""
+    if job.name == "litellm":
+        from . import pypi
+
+        return pypi.install(job)
+    if job.service.source.kind == "github":
+        from . import github
+
+        return github.install(job)
+    if job.service.source.kind == "file":
+        from . import file
+
+        return file.install(job)
+    raise FlowgateError(
+        f"{job.name} cannot come from {job.service.source.kind}",
+        hint=f"set services.{job.name}.source.kind in {job.workspace.config} to github or file",
+    )
+
+
+@contextmanager
+def _lock(job: Job) -> Iterator[None]:
+    """One installation of a name at a time in one artifacts folder, whichever process it is."""
+    home = atomic.private_folder(job.workspace.artifacts / job.name)
+    fd = os.open(home / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + LOCK_DEADLINE
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise BusyError(
+                        f"process {os.pread(fd, 32, 0).decode() or '?'} has been installing {job.name} for more than "
+                        f"{LOCK_DEADLINE:.0f} s",
+                        hint=job.command,
+                    ) from None
+                job.tell("waiting for another run that installs the same")
+                job.cancelled.wait(0.2)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(fd)
