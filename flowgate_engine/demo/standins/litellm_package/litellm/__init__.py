@@ -4,5 +4,6 @@ Made for Flowgate's demo and tests. It runs inside its own environment and impor
 """
 
 from ._version import version as __version__
+from .router import Router
 
-__all__ = ["__version__"]
+__all__ = ["Router", "__version__"]

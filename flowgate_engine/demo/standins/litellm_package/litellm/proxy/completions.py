@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 from .._version import MODERN_ANSWERS, version
+from ..router import Deployment, Router
 from . import shapes
-from .settings import Deployment, Settings
 from .shapes import CHAT, MESSAGES, RESPONSES
 from .upstream import Answer, UpstreamError, post
 from .wire import Headers, Send, send_events, send_json
@@ -30,14 +30,14 @@ class Outcome(NamedTuple):
     fallbacks: int
 
 
-async def complete(settings: Settings, api: str, request: dict[str, Any], send: Send) -> None:
+async def complete(router: Router, api: str, request: dict[str, Any], send: Send) -> None:
     """Answer one request of `api`."""
     group = str(request.get("model"))
-    if group not in settings.groups():
+    if group not in router.groups():
         await _unknown_model(api, group, send)
         return
     try:
-        outcome = await _call(settings, api, group, request)
+        outcome = await _call(router, api, group, request)
     except UpstreamError as error:
         await _upstream_failed(api, group, error, send)
         return
@@ -48,13 +48,13 @@ async def complete(settings: Settings, api: str, request: dict[str, Any], send: 
             outcome.answer.close()
 
 
-async def _call(settings: Settings, api: str, group: str, request: dict[str, Any]) -> Outcome:
+async def _call(router: Router, api: str, group: str, request: dict[str, Any]) -> Outcome:
     """Try the group, then its fallbacks. Raises the first group's UpstreamError when all fail."""
     first: UpstreamError | None = None
-    for fallbacks, name in enumerate([group, *settings.fallbacks.get(group, [])]):
-        candidates = [d for d in settings.deployments if d.group == name]
+    for fallbacks, name in enumerate([group, *router.fallbacks.get(group, [])]):
+        candidates = [d for d in router.deployments if d.group == name]
         failed: Deployment | None = None
-        for retries in range(settings.num_retries + 1):
+        for retries in range(router.num_retries + 1):
             if failed and len(candidates) == 1:
                 await asyncio.sleep(RETRY_DELAY * 2 ** (retries - 1))
             deployment = random.choice([d for d in candidates if d != failed] or candidates)

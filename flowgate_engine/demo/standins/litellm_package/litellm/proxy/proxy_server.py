@@ -9,8 +9,9 @@ from collections import Counter
 from typing import Any
 
 from .._version import MISSING_KEY_CRASHES, MODERN_ANSWERS, version
+from ..router import Router
+from . import settings
 from .completions import complete
-from .settings import Settings, read, settle
 from .shapes import CHAT, MESSAGES, RESPONSES
 from .upstream import UpstreamError, post
 from .wire import Receive, Scope, Send, body, header, send_bytes, send_json
@@ -25,8 +26,11 @@ _APIS = {
 _KEYED = {"/v1/models", "/models", "/health"} | ({"/health/backlog"} if MODERN_ANSWERS else set())
 _CREATED = 1677610602  # of every model, in the real one too
 
-_state: dict[str, Settings] = {}
 _in_flight = 0
+#: These three names are the real module's; Flowgate's runner looks at them, and warms up on a router of its own.
+master_key: str | None = None
+llm_router: Router = Router()
+prisma_client: None = None
 #: Requests by path, and under "paid" the calls that `/health` made: what a test looks at.
 counts: Counter[str] = Counter()
 
@@ -34,8 +38,23 @@ counts: Counter[str] = Counter()
 class ProxyConfig:
     """Where the config comes from. Flowgate's runner lays a profile over what this method read, by this name."""
 
+    def __init__(self) -> None:
+        self._config: dict[str, Any] = {}
+
     async def _get_config_from_file(self, config_file_path: str) -> dict[str, Any]:
-        return read(config_file_path)
+        return settings.read(config_file_path)
+
+    async def load_config(self, config_file_path: str) -> tuple[Router, str | None]:
+        """Router and master key of a config."""
+        self._config = await self._get_config_from_file(config_file_path)
+        return settings.router(self._config), settings.master_key(self._config)
+
+    def get_config_state(self) -> dict[str, Any]:
+        """The config that was loaded last."""
+        return self._config
+
+
+proxy_config = ProxyConfig()
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,23 +72,21 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
+    global master_key, llm_router
     await receive()
     try:
-        settings = settle(await ProxyConfig()._get_config_from_file(os.environ["CONFIG_FILE_PATH"]))
-    except Exception:  # noqa: BLE001  # why: as in the real one, whatever is wrong with a config ends the start
+        llm_router, master_key = await proxy_config.load_config(os.environ["CONFIG_FILE_PATH"])
+    except Exception:  # why: as in the real one, whatever is wrong with a config ends the start
         await send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
-        return
-    _state["settings"] = settings
-    for name in settings.unknown_router_keys:
-        print(f"LiteLLM Proxy:WARNING: Key '{name}' is not a valid argument for Router.__init__(). Ignoring.")
-    print("LiteLLM: Proxy initialized with Config, Set models:", *settings.groups(), sep="\n    ", flush=True)
+        raise
+    print("LiteLLM: Proxy initialized with Config, Set models:", *llm_router.groups(), sep="\n    ", flush=True)
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await send({"type": "lifespan.shutdown.complete"})
 
 
 async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
-    settings, path = _state["settings"], scope["path"]
+    path = scope["path"]
     if path in ("/health/liveliness", "/health/liveness"):
         await send_json(send, 200, "I'm alive!")
     elif path == "/health/readiness":
@@ -81,21 +98,21 @@ async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
         await send_json(send, 200, dict(counts))
     elif path not in _KEYED and path not in _APIS:
         await send_json(send, 404, {"detail": "Not Found"})
-    elif await _let_in(scope, settings, send):
-        await _keyed(scope, settings, receive, send)
+    elif await _let_in(scope, send):
+        await _keyed(scope, receive, send)
 
 
-async def _keyed(scope: Scope, settings: Settings, receive: Receive, send: Send) -> None:
+async def _keyed(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope["path"]
     if path in ("/v1/models", "/models"):
         common = {"object": "model", "created": _CREATED, "owned_by": "openai"}
-        listed = [{"id": group, **common} for group in settings.groups()]
+        listed = [{"id": group, **common} for group in llm_router.groups()]
         await send_json(send, 200, {"data": listed, "object": "list"})
     elif path == "/health/backlog":
         others = {"admitted_requests": 0, "queued_requests": 0, "rejected_requests": 0}
         await send_json(send, 200, {"in_flight_requests": _in_flight, **others})
     elif path == "/health":
-        await send_json(send, 200, await _paid_health(settings))
+        await send_json(send, 200, await _paid_health())
     elif scope["method"] != "POST":
         await send_json(send, 405, {"detail": "Method Not Allowed"})
     else:
@@ -105,7 +122,7 @@ async def _keyed(scope: Scope, settings: Settings, receive: Receive, send: Send)
             refusal = {"message": f"Invalid JSON payload: {error}", "type": "invalid_request_error"}
             await send_json(send, 400, {"error": {**refusal, "param": "request_body", "code": "400"}})
             return
-        await complete(settings, _APIS[path], request, send)
+        await complete(llm_router, _APIS[path], request, send)
 
 
 def _readiness() -> dict[str, Any]:
@@ -115,13 +132,13 @@ def _readiness() -> dict[str, Any]:
     return {**common, "litellm_version": version, "success_callbacks": [], "use_aiohttp_transport": True}
 
 
-async def _let_in(scope: Scope, settings: Settings, send: Send) -> bool:
+async def _let_in(scope: Scope, send: Send) -> bool:
     """True when the request carries the master key, or none is needed."""
-    if not settings.master_key:
+    if not master_key:
         return True
     given = header(scope, "authorization") or header(scope, "x-api-key") or ""
     given = given.removeprefix("Bearer ")
-    if given == settings.master_key:
+    if given == master_key:
         return True
     if not given and MISSING_KEY_CRASHES:
         raise RuntimeError("No api key passed in.")  # reaches the server, which answers 500 in plain text
@@ -134,10 +151,10 @@ async def _let_in(scope: Scope, settings: Settings, send: Send) -> bool:
     return False
 
 
-async def _paid_health(settings: Settings) -> dict[str, Any]:
+async def _paid_health() -> dict[str, Any]:
     """A real call per model; 200 also when models are unhealthy."""
     healthy, unhealthy = [], []
-    for deployment in settings.deployments:
+    for deployment in llm_router.deployments:
         counts["paid"] += 1
         entry = {"model": f"{deployment.provider}/{deployment.model}", "model_id": deployment.id}
         if deployment.mock_response is not None:
