@@ -122,7 +122,14 @@ class Adapter(Protocol):
     """What the supervisor knows of a kind of service."""
 
     def materialize(self, spec: LaunchSpec, seat: Seat, read: Reader, values: Values) -> Launch:
-        """Write the files of `seat.folder` and return the launch. Touches nothing else."""
+        """Write the files of `seat.folder` and return the launch. Touches nothing else.
+
+        `values` is asked for the variables of `spec.secret_env` only. Some become part of the
+        files (mode 0600); those that the program gets as its environment are `Launch.secret_env`.
+        """
+
+    def control_socket(self, spec: LaunchSpec, folder: Path) -> str | None:
+        """Where a launch in `folder` answers about itself; None where it does not."""
 
     def describe_drift(self, spec: LaunchSpec, folder: Path, read: Reader) -> tuple[str, ...]:
         """Keys that the running program changed in its own copy of its config."""

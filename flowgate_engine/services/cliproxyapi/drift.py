@@ -1,0 +1,100 @@
+"""What the running program wrote into its copy of the config, key by key.
+
+Compared as documents, because each of its writes lays the whole file out anew (two spaces of
+indentation, comment lines at the margin, one space before a comment, no blank lines in lists). Its
+hashing of `remote-management.secret-key` is not drift: it does that to every plaintext key.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path as File
+from typing import Any, Literal, NamedTuple
+
+from ...config import mask
+from ...config.document import Path, parse
+from ...config.problems import dotted
+from ...errors import ConfigError
+from .adapter import COPY, RENDERED
+from .substitute import SECRET_KEY
+
+_BCRYPT = ("$2a$", "$2b$", "$2y$")
+_SHOWN = 60
+
+
+class Change(NamedTuple):
+    """One key that differs. `before` is what it was given, `after` what it made of it; never show them bare."""
+
+    path: Path
+    kind: Literal["added", "removed", "changed"]
+    before: Any
+    after: Any
+
+
+def of_folder(folder: File) -> tuple[Change, ...]:
+    """What changed in a generation folder. Raises ConfigError (not readable just now), OSError."""
+    return changes((folder / RENDERED).read_bytes(), (folder / COPY).read_bytes(), str(folder / COPY))
+
+
+def changes(rendered: bytes, copy: bytes, file: str) -> tuple[Change, ...]:
+    """The differences, in the order of the file. Raises ConfigError for a copy that is no mapping."""
+    before, after = parse(rendered, file), parse(copy, file)
+    if not isinstance(after.value, dict):
+        raise ConfigError(
+            "the copy is empty just now: it is being written",
+            place=after.nearest(()),
+            hint=f"ls -l {shlex.quote(file)}",
+        )
+    out: list[Change] = []
+    _compare((), before.value, after.value, out)
+    return tuple(change for change in out if not _hashed(change))
+
+
+def describe(found: tuple[Change, ...]) -> tuple[str, ...]:
+    """One line a change, values masked: `+ debug: true`, `- api-keys: ***`, `~ request-retry: 1 -> 3`."""
+    return tuple(_line(change) for change in found)
+
+
+def hashes(before: object, after: object) -> bool:
+    """Is `after` what the program makes of the plaintext key `before`?
+
+    Whether it is the hash of this very key cannot be told without bcrypt.
+    """
+    return isinstance(after, str) and after.startswith(_BCRYPT) and not str(before or "").startswith(_BCRYPT)
+
+
+def _hashed(change: Change) -> bool:
+    return change.path == SECRET_KEY and bool(change.before) and hashes(change.before, change.after)
+
+
+def _compare(path: Path, before: Any, after: Any, out: list[Change]) -> None:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in {**before, **after}:
+            here = (*path, key)
+            if key not in after:
+                out.append(Change(here, "removed", before[key], None))
+            elif key not in before:
+                out.append(Change(here, "added", None, after[key]))
+            else:
+                _compare(here, before[key], after[key], out)
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, (one, other) in enumerate(zip(before, after, strict=True)):
+            _compare((*path, index), one, other, out)
+    elif type(before) is not type(after) or before != after:
+        out.append(Change(path, "changed", before, after))
+
+
+def _line(change: Change) -> str:
+    sign = {"added": "+", "removed": "-", "changed": "~"}[change.kind]
+    before, after = _shown(change.path, change.before), _shown(change.path, change.after)
+    value = {"added": after, "removed": before, "changed": f"{before} -> {after}"}[change.kind]
+    return f"{sign} {dotted(change.path)}: {value}"
+
+
+def _shown(path: Path, value: Any) -> str:
+    """A value as it may be shown; under a key of secrets only that there is one."""
+    hidden = any(mask.is_secret_key(step) for step in path)
+    masked = mask.value(next((s for s in reversed(path) if isinstance(s, str)), None), value, hidden=hidden)
+    text = mask.word(masked if isinstance(masked, str) else json.dumps(masked, ensure_ascii=False, default=str))
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
