@@ -154,12 +154,12 @@ class Engine:
     def _start_supervisor(self) -> None:
         workspace = self.workspace
         argv = processes.own_argv("flowgate_engine.supervisor.daemon", str(workspace.config))
-        identity = processes.spawn(argv, environment.base(os.environ), log=workspace.supervisor_log)
+        identity = processes.identify(processes.spawn(argv, environment.base(os.environ), log=workspace.supervisor_log))
         deadline = time.monotonic() + START_LIMIT
         while time.monotonic() < deadline:
             if self.client.alive():
                 return
-            if not processes.matches(identity) and not self.client.alive():
+            if (identity is None or not processes.matches(identity)) and not self.client.alive():
                 break
             time.sleep(0.01)
         tail = _tail(workspace)

@@ -54,7 +54,7 @@ def _build(workspace: Workspace, store: Store, now: float, extra: Sequence[str])
         workspace=str(workspace.root),
         supervisor=supervisor,
         services=tuple(services),
-        profile=store.get_meta("profile"),
+        profile=store.get_meta("applied_profile") or store.get_meta("profile"),
         revision=store.get_meta("revision"),
         pending=_texts(store.get_meta("pending")),
         drift=_texts(store.get_meta("drift")),

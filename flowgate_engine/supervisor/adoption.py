@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import FlowgateError
-from . import keeperclient
 from .generation import Generation
 from .ground import Ground
 
@@ -44,8 +43,6 @@ async def adopt_all(ground: Ground, names: Iterable[str]) -> dict[str, Generatio
 
 
 async def _adopt(ground: Ground, name: str, folder: Path) -> Generation | None:
-    if not keeperclient.in_use(folder):
-        return None
     try:
         return await Generation.adopt(ground, name, folder)
     except (FlowgateError, OSError, ValueError) as error:

@@ -124,11 +124,9 @@ class Daemon:
 
 def write_supervisor_file(workspace: Workspace, started_at: float, *, stopping: bool) -> None:
     """Say who supervises, for keepers and clients."""
-    identity = processes.identify(os.getpid())
-    assert identity is not None
     document = {
         "v": 1,
-        **identity._asdict(),
+        **processes.myself().as_dict(),
         "socket": str(workspace.socket),
         "started_at": started_at,
         "version": VERSION,

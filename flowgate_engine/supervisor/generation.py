@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FlowgateError
-from ..io import atomic, environment, processes
+from ..io import atomic, environment, listeners, processes
 from ..io.faults import point
+from ..io.locks import is_held
 from ..models.snapshots import Probe
+from ..paths import Workspace
 from ..services import launch
 from ..services.launch import LaunchSpec, Seat
 from ..services.registry import adapter
@@ -29,6 +31,8 @@ from .prepare import lookup
 
 #: Folders of ended generations that are kept to look at.
 KEPT_FOLDERS = 5
+#: Shorter values are no secrets, and masking them would garble the log.
+MASKED_LENGTH = 8
 #: Lines of the log that go into the event of an exit.
 TAIL = 20
 
@@ -68,7 +72,6 @@ class Generation:
         """CPU seconds used and the monotonic time they were read at."""
         self.lost = False
         """Keeper and child went together, so that nobody saw how it ended."""
-        self._fifo = keeperclient.hold_fifo(self.folder)
 
     @property
     def folder(self) -> Path:
@@ -92,19 +95,13 @@ class Generation:
         values = lookup(ground.workspace, ground.environment)
         seat = Seat(folder, spec.host, spec.port, instance)
         made = adapter(spec.kind).materialize(spec, seat, ground.objects.read, values)
-        overlay = dict(made.env)
-        secret = {n: v for n in made.secret_env if (v := values(n)) is not None}
-        overlay.update(secret)
+        env = dict(made.env)
+        env.update({n: v for n in made.secret_env if (v := values(n)) is not None})
         document = {
-            "service": name,
-            "generation": number,
-            "replica": 0,
-            "instance": instance,
-            "mode": "start",
+            **_document(ground, name, number, instance, spec),
             "argv": list(made.argv),
             "cwd": made.cwd,
-            "env": overlay,
-            **_common(ground, name, spec, list(secret.values())),
+            "env": env,
         }
         started_at = time.time()
         ground.store.record_generation(
@@ -119,9 +116,8 @@ class Generation:
         }
         atomic.write(folder / "birth.json", json.dumps(birth).encode(), durable=False)
         point("generation.recorded")
-        handle = await keeperclient.start(
-            folder, document, listener if made.inherit_socket else None, environment.base(os.environ)
-        )
+        inherited = listener if made.inherit_socket else None
+        handle = await keeperclient.start(folder, document, inherited, env=environment.base(os.environ))
         point("generation.started")
         error = handle.status.get("error")
         if error:
@@ -145,11 +141,15 @@ class Generation:
         """Find a living generation again, with a new keeper if it has lost its own; None when it is over."""
         spec = launch.from_json((folder / "spec.json").read_bytes())
         birth = json.loads((folder / "birth.json").read_bytes())
-        values = lookup(ground.workspace, ground.environment)
-        masks = [v for n in spec.secret_env if (v := values(n)) is not None]
-        handle = await keeperclient.adopt(folder, _common(ground, name, spec, masks), environment.base(os.environ))
+        document = _document(ground, name, birth["number"], birth["instance"], spec)
+        handle = await keeperclient.adopt(folder, document, env=environment.base(os.environ))
         if handle is None:
             return None
+        await handle.watch_supervisor(
+            processes.myself(), _supervisor_argv(ground.workspace), ground.workspace.supervisor_log
+        )
+        brought = (await handle.document()).get("values") or {}
+        ground.environment.update({n: v for n, v in brought.items() if n not in ground.environment})
         found = cls(
             ground,
             name,
@@ -167,10 +167,11 @@ class Generation:
 
     async def revive_keeper(self) -> bool:
         """Put a new keeper in the place of one that died; False when the child is gone too."""
-        values = lookup(self.ground.workspace, self.ground.environment)
-        masks = [v for n in self.spec.secret_env if (v := values(n)) is not None]
-        common = _common(self.ground, self.name, self.spec, masks)
-        handle = await keeperclient.adopt(self.folder, common, environment.base(os.environ), self.listener)
+        document = _document(self.ground, self.name, self.number, self.instance, self.spec)
+        handle = await keeperclient.adopt(
+            self.folder, document, self.listener, env=environment.base(os.environ), previous=self.handle
+        )
+        self.handle.close()
         if handle is None:
             return False
         self.handle = handle
@@ -245,7 +246,7 @@ class Generation:
     async def until_port_free(self, stopping: asyncio.Task[None]) -> None:
         """Until its port refuses: CLIProxyAPI closes its listener at once and then serves what is in flight."""
         while not stopping.done():
-            if not processes.listening_pids(self.spec.host, self.spec.port):
+            if not listeners.is_listening(self.spec.host, self.spec.port):
                 return
             await asyncio.wait({stopping}, timeout=0.005)
 
@@ -268,36 +269,48 @@ class Generation:
         """Stop watching; the child and its keeper are not touched."""
         if self.watcher is not None and self.watcher is not asyncio.current_task():
             self.watcher.cancel()
-        if self._fifo is not None:
-            os.close(self._fifo)
-            self._fifo = None
         self.handle.close()
 
 
-def _common(ground: Ground, name: str, spec: LaunchSpec, masks: list[str]) -> dict[str, Any]:
-    """What a starting and an adopting keeper both need."""
+def _document(ground: Ground, name: str, number: int, instance: str, spec: LaunchSpec) -> dict[str, Any]:
+    """What a keeper is told, whether it starts a child or adopts one. It goes through a pipe, never to disk."""
     workspace = ground.workspace
-    own = processes.identify(os.getpid())
-    assert own is not None
+    values = lookup(workspace, ground.environment)
+    known = {n: v for n in spec.secret_env if (v := values(n)) is not None}
+    own = processes.myself()
     return {
-        "v": 1,
-        "mask": [m for m in masks if len(m) >= 8],
+        "service": name,
+        "generation": number,
+        "replica": 0,
+        "instance": instance,
+        "values": known,
+        "mask": sorted({v for v in known.values() if len(v) >= MASKED_LENGTH}),
         "log": {"path": str(workspace.logs / f"{name}.log"), "max_size": spec.logs.max_size, "keep": spec.logs.keep},
         "stop": {"drain_timeout": spec.stop.drain_timeout, "kill_after": spec.stop.kill_after},
         "supervisor": {
-            "argv": processes.own_argv("flowgate_engine.supervisor.daemon", str(workspace.config)),
+            "argv": _supervisor_argv(workspace),
             "file": str(workspace.supervisor_file),
+            "log": str(workspace.supervisor_log),
             "pid": own.pid,
             "start_ticks": own.start_ticks,
         },
     }
 
 
+def _supervisor_argv(workspace: Workspace) -> list[str]:
+    return processes.own_argv("flowgate_engine.supervisor.daemon", str(workspace.config))
+
+
+def _in_use(folder: Path) -> bool:
+    status = keeperclient.read_status(folder)
+    return is_held(folder / "lock") or (status is not None and not keeperclient.is_over(status))
+
+
 def _forget_old(folder: Path) -> None:
     """Remove the folders of generations that ended long ago."""
     ended = []
     for other in folder.parent.iterdir():
-        if other != folder and other.name.startswith("g") and not keeperclient.in_use(other):
+        if other != folder and other.name.startswith("g") and not _in_use(other):
             ended.append(other)
     ended.sort(key=lambda p: p.stat().st_mtime)
     for other in ended[:-KEPT_FOLDERS]:

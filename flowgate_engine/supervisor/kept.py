@@ -144,7 +144,7 @@ class Kept:
                 self._listener = sockets.listen(self.spec.host, self.spec.port)
             elif not self.spec.inherit_socket:
                 self._close_listener()
-                sockets.check_free(self.spec.host, self.spec.port)
+                sockets.listen(self.spec.host, self.spec.port).close()  # a stranger there is named
             live = await Generation.start(self.ground, self.name, self.spec, self.epoch, self._listener)
         except (FlowgateError, OSError) as error:
             self._account(str(error), uptime=0.0, clean=False, hint=getattr(error, "hint", None))

@@ -12,6 +12,7 @@ from ..io.faults import point
 from ..io.locks import FileLock
 from ..models import states
 from ..services import launch
+from ..store import snapshot
 from ..store.records import UP
 from .kept import Kept
 from .prepare import Prepared, prepare
@@ -51,7 +52,7 @@ class Operations:
                 self._lock.release()
                 raise
             point("operation.journaled")
-            self._go(number, request, steps, self._former())
+            self._go(number, request, steps, self._former(), prepared.profile)
             return number
 
     def resume(self) -> None:
@@ -65,7 +66,7 @@ class Operations:
             except (FlowgateError, KeyError) as error:
                 self.ground.store.finish_operation(row.id, "failed", f"interrupted, and not resumed: {error}")
                 continue
-            self._go(row.id, request, steps, arguments["former"])
+            self._go(row.id, request, steps, arguments["former"], arguments["applied_profile"])
             return
 
     async def wait(self, number: int, timeout: float) -> None:
@@ -95,7 +96,7 @@ class Operations:
 
     async def _prepare(self, request: Request, environment: Mapping[str, str]) -> Prepared:
         if request.kind in ("down", "stop"):
-            return Prepared(None, {}, (), ())
+            return Prepared(None, {}, (), {}, ())
         prepared = await asyncio.to_thread(prepare, self.ground.workspace, request.profile, environment)
         for name in request.services:
             if name in prepared.disabled:
@@ -103,6 +104,7 @@ class Operations:
                 raise UsageError(
                     f"{name} is disabled in {config}", hint=f"write `enabled: true` under services.{name} in {config}"
                 )
+        self.ground.remember(lambda: snapshot.remember_services(self.ground.store, prepared.services))
         names = {n for spec in prepared.specs.values() for n in spec.secret_env}
         self.ground.environment.update({n: environment[n] for n in names if n in environment})
         return prepared
@@ -130,25 +132,30 @@ class Operations:
         spec = self.kept["litellm"].spec
         return {
             "profile": self.ground.store.get_meta("profile"),
+            "applied_profile": self.ground.store.get_meta("applied_profile"),
             "litellm": self.ground.objects.put(launch.to_json(spec)) if spec else None,
         }
 
     # carrying it out
 
-    def _go(self, number: int, request: Request, steps: Steps, former: Mapping[str, Any]) -> None:
+    def _go(self, number: int, request: Request, steps: Steps, former: Mapping[str, Any], applied: str | None) -> None:
         self.current = (number, request)
         self.ground.emit(
             "operation.started",
             f"{request.text} (asked by {request.by})",
             data={"id": number, "kind": request.kind, "services": list(request.services)},
         )
-        self._task = asyncio.create_task(self._carry_out(number, request, steps, former))
+        self._task = asyncio.create_task(self._carry_out(number, request, steps, former, applied))
 
-    async def _carry_out(self, number: int, request: Request, steps: Steps, former: Mapping[str, Any]) -> None:
+    async def _carry_out(
+        self, number: int, request: Request, steps: Steps, former: Mapping[str, Any], applied: str | None
+    ) -> None:
         error: FlowgateError | None = None
         try:
             if request.kind == "profile":
                 self._set_profile(request.profile)
+            if any(t.service == "litellm" and t.wanted == UP for step in steps for t in step):
+                self.ground.store.set_meta("applied_profile", applied)
             for step in steps:
                 failed = await self._bring(number, step)
                 if failed:
@@ -198,13 +205,14 @@ class Operations:
         self, number: int, error: FlowgateError, target: Target, former: Mapping[str, Any]
     ) -> FlowgateError:
         """Run the former profile again after a new one did not get ready."""
-        name = former["profile"] or "the default"
+        name = former["applied_profile"] or "the default"
         if former["litellm"] is None:
             return error
         self.ground.emit(
             "operation.progress", f"{error.message}; going back to profile {name}", level="warn", data={"id": number}
         )
         self._set_profile(former["profile"])
+        self.ground.store.set_meta("applied_profile", former["applied_profile"])
         spec = launch.from_json(self.ground.objects.read(former["litellm"]))
         failed = await self._bring(number, (target._replace(epoch=target.epoch + 1, spec=spec),))
         again = "does not get ready either" if failed else "runs again"

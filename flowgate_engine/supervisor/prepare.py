@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..artifacts import store as artifacts
 from ..config import load
-from ..errors import UsageError
+from ..errors import Problem, UsageError
 from ..paths import Workspace
 from ..profiles.active import active
 from ..services.cliproxyapi import adapter as cliproxyapi
@@ -17,6 +17,8 @@ from ..services.litellm import adapter as litellm
 from ..store.objects import Objects
 from ..workspace import secrets, trust
 from .request import ORDER
+
+SHOWN = {"host", "port", "enabled", "version"}
 
 Lookup = Callable[[str], str | None]
 
@@ -28,7 +30,9 @@ class Prepared(NamedTuple):
     specs: dict[str, LaunchSpec]
     """Enabled services only, in start order."""
     disabled: tuple[str, ...]
-    warnings: tuple[str, ...]
+    services: dict[str, dict[str, object]]
+    """host, port, enabled and version of each, for `status` before anything was started."""
+    warnings: tuple[Problem, ...]
 
 
 def lookup(workspace: Workspace, environment: Mapping[str, str]) -> Lookup:
@@ -67,4 +71,5 @@ def prepare(workspace: Workspace, profile: str | None, environment: Mapping[str,
         artifact = artifacts.require(workspace, "litellm", services.litellm)
         specs["litellm"] = litellm.prepare(loaded, chosen, artifact, objects, workspace, values)
     disabled = tuple(name for name in ORDER if name not in specs)
-    return Prepared(chosen, specs, disabled, tuple(loaded.warnings))
+    seen = {name: service.model_dump(include=SHOWN) for name, service in services}
+    return Prepared(chosen, specs, disabled, seen, loaded.warnings)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import FlowgateError
 from ..health import probe as probing
-from ..io import processes
+from ..io import listeners, processes
 from ..models.snapshots import OK, Probe
 from ..store.records import ProbeRow, UsageRow
 from . import policy
@@ -80,7 +80,7 @@ async def _probe(kept: Kept, live: Generation) -> None:
 
 async def _recognise(live: Generation, ready: Probe) -> Probe:
     """The first answer counts only when it comes from a process of this generation."""
-    pids = await asyncio.to_thread(processes.listening_pids, live.spec.host, live.spec.port)
+    pids = await asyncio.to_thread(listeners.listening_pids, live.spec.host, live.spec.port)
     if not pids:
         return ready
     ours = {i.pid for i in await asyncio.to_thread(processes.find_marked, live.instance)}
@@ -88,7 +88,7 @@ async def _recognise(live: Generation, ready: Probe) -> Probe:
         ours.add(live.pid)
     if ours & set(pids):
         return ready
-    stranger = processes.listener_of(live.spec.host, live.spec.port)
+    stranger = listeners.listener_of(live.spec.host, live.spec.port)
     who = f"pid {stranger[0]} ({stranger[1]})" if stranger else "a process that is not ours"
     return ready._replace(result="fail", reason=f"port {live.spec.port} is answered by {who}")
 
@@ -114,8 +114,7 @@ def _record(kept: Kept, live: Generation, live_probe: Probe, ready_probe: Probe)
 
 async def _measure(kept: Kept, live: Generation) -> None:
     """CPU and memory of its processes, and its own counters where it has some."""
-    pids = [live.pid] if live.pid else []
-    seconds, resident = processes.usage(pids)
+    seconds, resident = processes.usage(processes.family(live.pid) if live.pid else [])
     now = time.monotonic()
     percent = None
     if live.measured is not None:
