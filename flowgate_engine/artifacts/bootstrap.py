@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..config.schema import Config
 from ..errors import BusyError, FlowgateError, UsageError
 from ..io import atomic
 from ..paths import Workspace
-from . import pins, refused, store, variants
+from . import pins, refused, stamp, store, variants
 from .job import Cancelled, Job, Progress, command
 
 if TYPE_CHECKING:
+    from ..config.schema import Config
     from .job import Wanted
 
 NAMES = ("cliproxyapi", "litellm")
@@ -108,7 +108,10 @@ def download(
 
     missing = {}
     for name, service in services.items():
-        quick = _present(workspace, name, service)
+        try:
+            quick = _present(workspace, name, service.version, variants.of(workspace, name, service))
+        except FlowgateError as error:  # the variant needs a Python that is not there
+            quick = Result(name, service.version, "failed", None, error, 0.0)
         if quick is None:
             missing[name] = service
         else:
@@ -117,7 +120,10 @@ def download(
         threading.Thread(target=work, args=item, name=f"bootstrap-{item[0]}", daemon=True) for item in missing.items()
     ]
     _run(threads, cancelled)
-    return [results[name] for name in services]
+    found = [results[name] for name in services]
+    if only is None:
+        _keep_stamp(workspace, config, found)
+    return found
 
 
 def _run(threads: list[threading.Thread], cancelled: threading.Event) -> None:
@@ -134,24 +140,43 @@ def _run(threads: list[threading.Thread], cancelled: threading.Event) -> None:
         raise
 
 
-def _present(workspace: Workspace, name: str, service: Wanted) -> Result | None:
+def already(workspace: Workspace, only: str | None = None) -> list[Result] | None:
+    """The results of a `download` that would find everything installed, without reading the config; else None."""
+    known = stamp.read(workspace)
+    if known is None:
+        return None
+    results = [_present(workspace, *item) for item in known if only in (None, item.name)]
+    found = [result for result in results if result is not None and result.error is None]
+    return found if found and len(found) == len(results) else None
+
+
+def _keep_stamp(workspace: Workspace, config: Config, results: list[Result]) -> None:
+    """A Python that is named by its path may become another one; then nothing is remembered."""
+    python = getattr(config.services.litellm.source, "python", None)
+    artifacts = [r.artifact for r in results if r.artifact is not None]
+    if len(artifacts) == len(results) and (python is None or variants.as_version(python)):
+        stamp.keep(workspace, (stamp.Stamped(a.name, a.version, a.variant) for a in artifacts))
+
+
+def _present(workspace: Workspace, name: str, version: str, variant: str) -> Result | None:
     """The answer without any work, when there is one."""
     begun = time.monotonic()
+    other = command(workspace, name, "--version VERSION")
     try:
-        refused.check(name, service.version, command=command(workspace, name, "--version VERSION"))
-        artifact = store.find(workspace, name, service.version, variants.of(workspace, name, service))
+        refused.check(name, version, command=other)
+        artifact = store.find(workspace, name, version, variant)
         if artifact is None:
             return None
-        own = store.pins_of(artifact)
-        pins.add(workspace.pins, own, command=command(workspace, name, "--version VERSION"))
-        return Result(name, service.version, "present", artifact, None, time.monotonic() - begun)
+        pins.add(workspace.pins, store.pins_of(artifact), command=other)
+        return Result(name, version, "present", artifact, None, time.monotonic() - begun)
     except FlowgateError as error:
-        return Result(name, service.version, "failed", None, error, time.monotonic() - begun)
+        return Result(name, version, "failed", None, error, time.monotonic() - begun)
 
 
 def _one(job: Job) -> tuple[str, store.Artifact]:
     with _lock(job):
-        known = _present(job.workspace, job.name, job.service)  # another run may just have installed it
+        variant = variants.of(job.workspace, job.name, job.service)
+        known = _present(job.workspace, job.name, job.version, variant)  # another run may just have installed it
         if known is not None:
             if known.artifact is None:
                 raise known.error or FlowgateError(f"{job.name} cannot be installed", hint=job.command)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +74,8 @@ def _entry(folder: Path, path: str, entry: os.DirEntry[str]) -> Entry:
 
 def entries(folder: Path) -> list[Entry]:
     """Hash everything below `folder`, on two threads, sorted by path."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(2) as pool:  # hashing releases the interpreter's lock
         found = pool.map(lambda item: _entry(folder, *item), scan(folder), chunksize=64)
         return sorted(found)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,12 +60,13 @@ def interpreter(workspace: Workspace, wish: str | None) -> str:
     if wish is None:
         base = getattr(sys, "_base_executable", None) or sys.executable
         return str(base)
-    if _as_version(wish):
+    if as_version(wish):
         return wish
     return os.path.abspath(workspace.root / Path(wish).expanduser())  # not resolve(): a link may choose the program
 
 
-def _as_version(wish: str) -> tuple[int, int] | None:
+def as_version(wish: str) -> tuple[int, int] | None:
+    """(3, 12) from `3.12` or `3.12.4`; None for a path."""
     match = re.fullmatch(r"3\.(\d+)(?:\.\d+)?", wish)
     return (3, int(match[1])) if match else None
 
@@ -75,9 +75,11 @@ def python_version(workspace: Workspace, wish: str | None) -> tuple[int, int]:
     """Major and minor version of the interpreter that `source.python` means. Raises FlowgateError."""
     if wish is None:
         return sys.version_info[0], sys.version_info[1]
-    version = _as_version(wish)
+    version = as_version(wish)
     if version:
         return version
+    import subprocess
+
     path = interpreter(workspace, wish)
     argv = [path, "-I", "-S", "-c", "import sys; print(sys.version_info[0], sys.version_info[1])"]
     try:

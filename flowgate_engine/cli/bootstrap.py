@@ -52,18 +52,21 @@ def run_download(args: argparse.Namespace) -> int:
             "--version needs --only: a version is of one runtime",
             hint=f"{args.program} bootstrap download --only litellm --version {args.version}",
         )
-    from ..config.load import load
+    results = bootstrap.already(workspace, args.only) if args.version is None else None
+    if results is None:
+        from ..config.load import load
 
-    with _display() as display:
-        results = bootstrap.download(
-            workspace,
-            load(workspace).config,
-            args.only,
-            args.version,
-            args.offline,
-            display.progress,
-            lambda artifact: _event(workspace, artifact),
-        )
+        config = load(workspace).config
+        with _display() as display:
+            results = bootstrap.download(
+                workspace,
+                config,
+                args.only,
+                args.version,
+                args.offline,
+                display.progress,
+                lambda artifact: _event(workspace, artifact),
+            )
     if args.json:
         common.print_json({"artifacts": [_result_document(r) for r in results]})
     for result in results:
