@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ..io import kernel, processes
+from ..io import kernel, listeners
 from ..models.snapshots import Service, Snapshot
 from ..paths import Workspace
 from ..store import keepers
@@ -21,12 +21,11 @@ def stranger_on(service: Service, own: Collection[int]) -> str | None:
 
     A process is ours when it is the service's, in its session, or carries its FLOWGATE_INSTANCE.
     """
-    pids = sorted(processes.listening_pids(service.host, service.port))
+    pids = sorted(listeners.listening_pids(service.host, service.port))
     if not pids or any(pid in own or _belongs(pid, service.pid) for pid in pids):
         return None
     pid = pids[0]
-    name = _name(pid)
-    return f"port {service.port} is held by pid {pid}{f' ({name})' if name else ''}, which is not ours"
+    return f"port {service.port} is held by pid {pid} ({listeners.program_of(pid)}), which is not ours"
 
 
 def _belongs(pid: int, child: int | None) -> bool:
@@ -46,8 +45,3 @@ def _marker(pid: int) -> bytes | None:
     start = kernel.MARKER.encode() + b"="
     parts = (kernel.read_bytes(f"{kernel.PROC}/{pid}/environ") or b"").split(b"\0")
     return next((part for part in parts if part.startswith(start)), None)
-
-
-def _name(pid: int) -> str | None:
-    raw = kernel.read_bytes(f"{kernel.PROC}/{pid}/comm")
-    return raw.decode("utf-8", "replace").strip() if raw else None

@@ -50,24 +50,30 @@ class Control:
         asked = (scope["method"], scope["path"])
         if asked == ("GET", "/flowgate/status"):
             await reply(send, 200, await self.status())
+        elif asked == ("GET", "/flowgate/counts"):
+            await reply(send, 200, self.counts())
         elif asked == ("POST", "/flowgate/drain"):
             await reply(send, 202, {"draining": True})
             self._drain()
         else:
-            await reply(send, 404, {"error": "there is GET /flowgate/status and POST /flowgate/drain"})
+            await reply(
+                send, 404, {"error": "there is GET /flowgate/status, GET /flowgate/counts and POST /flowgate/drain"}
+            )
 
     async def status(self) -> dict[str, Any]:
         """The document of GET /flowgate/status. `ready`: warm, serving, not draining, and the app says so itself."""
         liveness, readiness = await asyncio.gather(self._health(LIVENESS), self._health(READINESS))
+        ready = self.serving and not self.draining and readiness["ok"]
+        return {**self.counts(), "ready": ready, "liveness": liveness, "readiness": readiness}
+
+    def counts(self) -> dict[str, Any]:
+        """The document of GET /flowgate/counts: as the status, without asking the app anything."""
         return {
             "v": FORMAT,
             "pid": os.getpid(),
             "version": self._version,
             "started_at": round(self._since, 3),
-            "ready": self.serving and not self.draining and readiness["ok"],
             "draining": self.draining,
-            "liveness": liveness,
-            "readiness": readiness,
             "warm_up": self.warm_up,
             **self._counts.document(),
         }

@@ -117,12 +117,15 @@ def overlay(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def merged(base: Any, over: Any) -> Any:
-    """`over` on top of `base`: mappings merge deeply, everything else is replaced. Neither is changed."""
-    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
+    """`over` on top of `base` as JSON merge patch has it (RFC 7396): None takes a key away. Neither is changed."""
+    if not isinstance(over, Mapping):
         return over
-    out = dict(base)
+    out = dict(base) if isinstance(base, Mapping) else {}
     for key, value in over.items():
-        out[key] = merged(base[key], value) if key in base else value
+        if value is None:
+            out.pop(key, None)
+        else:
+            out[key] = merged(out.get(key), value)
     return out
 
 
@@ -165,9 +168,3 @@ def version_of(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def model_names(config: Mapping[str, Any]) -> list[str]:
-    """The names in `model_list`, in order."""
-    models = config.get("model_list") or []
-    return [str(m["model_name"]) for m in models if isinstance(m, Mapping) and "model_name" in m]

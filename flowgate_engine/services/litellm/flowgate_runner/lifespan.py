@@ -32,10 +32,10 @@ class Lifespan:
         await self._inbox.put({"type": "lifespan.startup"})
         await self._started.wait()
         if self._message or self._error is not None:
-            await self._task
+            await asyncio.wait({self._task}, timeout=FAREWELL)
             if self._error is not None:
                 raise RunnerError(f"LiteLLM did not start: {one_line(self._error)}") from self._error
-            raise RunnerError(f"LiteLLM did not start: {' '.join(self._message.split())[-600:]}")
+            raise RunnerError(f"LiteLLM did not start: {self._message.strip().splitlines()[-1]}")
 
     async def stop(self) -> None:
         """Run the app's shutdown, for `FAREWELL` seconds at most."""
@@ -60,4 +60,5 @@ class Lifespan:
         if message["type"] == "lifespan.startup.complete":
             self._started.set()
         elif message["type"] == "lifespan.startup.failed":
-            self._message = message.get("message") or "start-up failed"
+            self._message = message.get("message") or "it gave no reason"
+            self._started.set()

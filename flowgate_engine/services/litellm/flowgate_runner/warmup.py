@@ -91,6 +91,8 @@ async def _one(
 
 def shallow_because(proxy_server: Any) -> str | None:
     """Why no completion may be made for the warm-up; None when one may."""
+    if not all(hasattr(proxy_server, name) for name in ("llm_router", "proxy_config", "prisma_client")):
+        return "this version keeps its router elsewhere"
     config = proxy_server.proxy_config.get_config_state()
     settings = config.get("litellm_settings") or {}
     general = config.get("general_settings") or {}
@@ -98,10 +100,8 @@ def shallow_because(proxy_server: Any) -> str | None:
         for key in keys:
             if "callback" in key or "guardrail" in key or key in ("cache", "custom_auth", "database_url"):
                 return f"{where} has {key}"
-    if getattr(proxy_server, "prisma_client", None) is not None:
+    if proxy_server.prisma_client is not None:
         return "a database is connected"
-    if not hasattr(proxy_server, "llm_router"):
-        return "this version keeps its router elsewhere"
     foreign = _foreign_callbacks()
     return f"a callback of {foreign[0]}" if foreign else None
 
