@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.tools import leftovers
+
 ROOT = Path(__file__).resolve().parents[3]
 ENGINE = ("flowgate_engine",)
 PROGRAM = ("flowgate_engine", "flowgate_tui")
@@ -50,6 +52,8 @@ def python_files(folders: tuple[str, ...]) -> list[Source]:
 
 def project_files() -> list[str]:
     """Everything that is or could be committed, relative to the root; without git all but caches."""
+    if not (ROOT / ".git").exists():
+        return sorted(name for name in leftovers.files(ROOT) if (ROOT / name).is_file())
     command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     return sorted(name for name in done.stdout.split("\0") if name and (ROOT / name).is_file())

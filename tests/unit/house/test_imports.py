@@ -95,7 +95,7 @@ class Light(unittest.TestCase):
 
     def test_help_imports_nothing_heavy(self) -> None:
         loaded = self.modules("--help")
-        self.assertIn("argparse", loaded)
+        self.assertIn("flowgate_engine", loaded)
         self.assertEqual(set(), loaded & _HEAVY)
 
     def test_status_without_a_workspace_imports_nothing_heavy(self) -> None:
