@@ -25,19 +25,26 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(*args, **kwargs)
+        self.set_defaults(prog=self.prog)  # the innermost parser's wins: whose help is the one to read
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError for what argparse found."""
-        hint = f"{self.prog} --help"
-        if "unrecognized arguments: --config" in message:
-            hint = f"write --config FILE before the command: flowgate --config FILE {self.prog.partition(' ')[2]}"
-        raise UsageError(message, hint=hint)
+        raise UsageError(message, hint=f"{self.prog} --help")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Name the nearest word where one of several was expected."""
         if action.choices is not None and value not in action.choices:
             what = "action" if isinstance(action, argparse._SubParsersAction) else str(action.metavar or action.dest)
             raise no_such(what, str(value), [str(c) for c in action.choices if c], self.prog)
+
+
+def unrecognised(words: Sequence[str], prog: str) -> UsageError:
+    """The error for words that no parser took; `prog` is the command whose help is the one to read."""
+    text = f"{prog} does not take: {' '.join(words)}"
+    if words[0].partition("=")[0] == "--config":
+        _, _, command = prog.partition(" ")
+        return UsageError(text, hint=f"--config stands before the command: flowgate --config FILE {command}")
+    return UsageError(text, hint=f"{prog} --help")
 
 
 def no_such(what: str, word: str, known: Sequence[str], program: str, rest: Iterable[str] = ()) -> UsageError:

@@ -124,7 +124,9 @@ def parse(words: Words) -> argparse.Namespace:
     parser: argparse.ArgumentParser = common.Parser(prog=program)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     command.load().register(commands)
-    args = parser.parse_args([words.command, *words.rest])
+    args, left = parser.parse_known_args([words.command, *words.rest])
+    if left:
+        raise common.unrecognised(left, args.prog)
     args.config, args.json, args.program = words.config, words.json, program
     return args
 

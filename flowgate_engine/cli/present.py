@@ -48,7 +48,7 @@ class Paper(NamedTuple):
 
 def paper(stream: TextIO) -> Paper:
     """What `stream` can show: colour on a terminal without NO_COLOR, Unicode where its encoding is UTF-8."""
-    encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").replace("_", "")
+    encoding = (stream.encoding or "utf-8").lower().replace("-", "").replace("_", "")
     terminal = stream.isatty()
     colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     width = None
