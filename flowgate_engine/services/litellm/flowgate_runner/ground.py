@@ -22,7 +22,6 @@ QUIET = {
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
     "LITELLM_MODE": "PRODUCTION",
-    "LITELLM_TELEMETRY": "False",
 }
 TEXT_LIMIT = 600
 
@@ -38,6 +37,10 @@ def fail(error: RunnerError) -> NoReturn:
     sys.exit(1)
 
 
+def ignore(_number: int, _frame: object) -> None:
+    """A handler for a signal that is not for us: unlike SIG_IGN it does not pass to children."""
+
+
 def one_line(error: BaseException) -> str:
     """An exception as `Kind: message` without line breaks."""
     text = " ".join(str(error).split())[:TEXT_LIMIT]
@@ -45,9 +48,12 @@ def one_line(error: BaseException) -> str:
 
 
 def settle_environment(environ: MutableMapping[str, str]) -> None:
-    """Set what keeps LiteLLM quiet, unless the user's own environment says otherwise."""
+    """Set what keeps LiteLLM quiet, unless the user's own environment says otherwise; a rehearsal has no database."""
     for name, value in QUIET.items():
         environ.setdefault(name, value)
+    if environ.get("FLOWGATE_REHEARSAL"):
+        for name in ("DATABASE_URL", "DIRECT_URL"):
+            environ.pop(name, None)
 
 
 def config_file(environ: Mapping[str, str]) -> str:

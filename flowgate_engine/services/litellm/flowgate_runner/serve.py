@@ -28,7 +28,7 @@ LOOK = 0.05
 
 def main() -> NoReturn:
     """Run LiteLLM as the environment says. Ends the process: 0 when drained, 1 when the start failed."""
-    signal.signal(signal.SIGHUP, _ignore)  # LiteLLM would die of it; a handler, since SIG_IGN passes to children
+    signal.signal(signal.SIGHUP, ground.ignore)  # LiteLLM would die of it
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     began = time.monotonic()
     try:
@@ -53,10 +53,6 @@ def leave() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def _ignore(_number: int, _frame: object) -> None:
-    """A signal that is not for us."""
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
