@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
@@ -30,9 +31,12 @@ class Mirror:
         self,
         cliproxyapi: tuple[str, ...] = CLIPROXYAPI_VERSIONS,
         litellm: tuple[str, ...] = LITELLM_VERSIONS,
+        completions: Callable[[], int] = int,
     ) -> None:
+        """`completions` is what is answered under `/completions`: how many the far end has seen."""
         self.requests: Counter[str] = Counter()
         """How often each path was asked for."""
+        self.completions = completions
         self.releases = {version: releases.assets(version) for version in cliproxyapi}
         packed = [wheels.standin(version) for version in litellm] + [wheels.repack(name) for name in wheels.NEEDED]
         self.wheels = {wheel.filename: wheel for wheel in packed}
@@ -90,6 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._release(rest[3:])
         elif "/".join([first, *rest[:3]]) == f"{REPO}/releases/download" and len(rest) == 5:
             self._bytes(302, b"", "text/plain", location=f"{self.mirror.address}/assets/{rest[3]}/{rest[4]}")
+        elif first == "completions" and not rest:
+            self._bytes(200, str(self.mirror.completions()).encode(), "application/json")
         elif first == "assets" and len(rest) == 2:
             self._asset(*rest)
         else:

@@ -63,14 +63,14 @@ def assets(version: str) -> tuple[Asset, ...]:
     numbers = tuple(int(n) for n in version.split("."))
     arm = "aarch64" if numbers >= _AARCH64_SINCE else "arm64"
     notes = {"LICENSE": b"MIT\n", "README.md": b"Stand-in for CLIProxyAPI.\n", "config.example.yaml": b"port: 8317\n"}
-    right = _archive({"cli-proxy-api": program(version), **notes})
-    wrong = _archive({"cli-proxy-api": b"#!/bin/sh\necho 'this is the build without plugins' >&2\nexit 1\n", **notes})
+    usual = _archive({"cli-proxy-api": program(version), **notes})
+    bare = _archive({"cli-proxy-api": program(version), **notes, "README.md": b"The build without plugins.\n"})
     made = []
     for system in ("linux", "darwin"):
         for machine in ("amd64", arm):
             stem = f"CLIProxyAPI_{version}_{system}_{machine}"
-            made.append(Asset(f"{stem}.tar.gz", right))
+            made.append(Asset(f"{stem}.tar.gz", usual))
             if system == "linux":
-                made.append(Asset(f"{stem}_no-plugin.tar.gz", wrong))
+                made.append(Asset(f"{stem}_no-plugin.tar.gz", bare))
     lines = "".join(f"{asset.sha256}  {asset.name}\n" for asset in made)
     return (*made, Asset("checksums.txt", lines.encode()))

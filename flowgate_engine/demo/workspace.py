@@ -120,8 +120,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def make(folder: Path, plan: Plan) -> Made:
-    """Fill `folder`, which is missing or empty. Raises UsageError when it holds anything."""
-    claim(folder)
+    """Fill `folder`, which was claimed."""
     front, back = free_ports(2)
     values = {
         "litellm_port": front,
@@ -156,7 +155,7 @@ def claim(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder that `make` filled. Raises FlowgateError for any other."""
+    """Remove a folder that was claimed. Raises FlowgateError for any other."""
     if not (folder / MARKER).is_file():
         raise FlowgateError(f"{folder} was not made by flowgate demo, so it stays", hint=f"ls -la {folder}")
     shutil.rmtree(folder)
