@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -102,6 +101,8 @@ def short_socket(path: Path) -> Path:
     """`path`, or a stand-in under the user's runtime folder when it is too long to bind."""
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return path
+    import hashlib  # late: 3 ms that `status` need not pay
+
     base = os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(base) / "flowgate" if base else Path(f"/tmp/flowgate-{os.getuid()}")
     return folder / (hashlib.sha256(os.fsencode(path)).hexdigest()[:24] + path.suffix)

@@ -122,7 +122,7 @@ def parse(words: Words) -> argparse.Namespace:
     if command is None:
         raise common.no_such("command", words.command, list(COMMANDS), program, words.rest)
     parser: argparse.ArgumentParser = common.Parser(prog=program)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(prog=program, dest="command", metavar="COMMAND", required=True)
     command.load().register(commands)
     args, left = parser.parse_known_args([words.command, *words.rest])
     if left:

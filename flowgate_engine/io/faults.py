@@ -7,7 +7,6 @@ reading the calls of `point("...")` from the source, so a name is a literal and 
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 
 _hook: Callable[[str], None] | None = None
@@ -29,6 +28,7 @@ def arm_from_environment() -> None:
     """Kill this process with SIGKILL at the point named by `FLOWGATE_FAULT_KILL`. For tests."""
     wanted = os.environ.get("FLOWGATE_FAULT_KILL")
     if wanted:
+        import signal  # late: status and the keeper import this file and need no signal
 
         def kill(name: str) -> None:
             if name == wanted:

@@ -7,13 +7,11 @@ called from any thread, and takes well under a millisecond: desired state, opera
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..io.atomic import private_folder
 from ..paths import Workspace
 from .connection import Database
 from .journal import Journal
@@ -34,6 +32,8 @@ def open_database(workspace: Workspace, *, readonly: bool = False) -> Store:
     Raises StoreError when it cannot be opened for writing, RefusedError when a newer Flowgate forbids it.
     """
     if not readonly:
+        from ..io.atomic import private_folder  # late: 5 ms that a reader need not pay
+
         try:
             private_folder(workspace.state)
         except OSError as error:
@@ -85,6 +85,8 @@ class Store(Journal):
         self, service: str, *, wanted: str, epoch: int, spec_json: bytes | None, note: str | None = None
     ) -> None:
         """Write, durably, what is wanted of a service: up, down or held. `spec_json` is `launch.to_json(spec)`."""
+        import hashlib  # late, as above
+
         digest = None if spec_json is None else hashlib.sha256(spec_json).hexdigest()
         row = Desired(service, wanted, epoch, digest, spec_json, time.time(), note)
         self._db.write(lambda c: c.execute(_upsert("desired", Desired._fields, 1), row), durable=True)

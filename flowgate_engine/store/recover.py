@@ -7,7 +7,6 @@ state.db and open the new one.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import sqlite3
@@ -116,6 +115,8 @@ def _fill(fresh: sqlite3.Connection, moved: Path, reason: str) -> None:
 
 def _desired(moved: Path) -> list[tuple[object, ...]]:
     """Rows of desired state whose spec still has the hash that stands beside it: proven, not guessed."""
+    import hashlib  # late: 3 ms that only this rare way needs
+
     kept: list[tuple[object, ...]] = []
     if not moved.exists() or not moved.stat().st_size:
         return kept
