@@ -99,6 +99,14 @@ def exit_of(pidfd: int, identity: Identity) -> int | None:
     return kernel.exit_of(pidfd, identity.pid, identity.start_ticks)
 
 
+def reap(pid: int) -> bool:
+    """Take the exit status of a dead child, so that no zombie stays; False when it is our child and lives."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
 def family(pid: int) -> list[int]:
     """`pid` and its living descendants (those that lost their parent are not seen; the keeper keeps them)."""
     found = [pid]

@@ -137,12 +137,12 @@ fds = []
 for n in range(256):
     try: os.fstat(n); fds.append(n)
     except OSError: pass
-ignored = [n for n in range(1, 32) if signal.getsignal(n) == signal.SIG_IGN]
 mine = os.environ.get('LISTEN_PID') == str(os.getpid())
 print('fds', fds, 'env', os.environ.get('GREETING'), os.environ.get('LISTEN_FDS'), mine)
 print('mark', os.environ['FLOWGATE_INSTANCE'], os.getcwd(), repr(os.read(0, 1)))
 words = dict(line.split(':') for line in open('/proc/self/status'))
-print('blocked', int(words['SigBlk'], 16), 'ignored', [n for n in range(1, 32) if int(words['SigIgn'], 16) >> (n - 1) & 1])
+blocked, ignored = (int(words[name], 16) for name in ('SigBlk', 'SigIgn'))
+print('blocked', blocked, 'ignored', [n for n in range(1, 32) if ignored >> (n - 1) & 1])
 """
         listen = sockets.listen("127.0.0.1", 0)
         self.addCleanup(listen.close)
