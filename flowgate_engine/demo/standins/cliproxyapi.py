@@ -781,16 +781,16 @@ class Server:
 
     def listen(self) -> socket.socket:
         """The listening socket. OSError when the address is taken."""
-        family = socket.AF_INET if "." in self.config.host else socket.AF_INET6
-        if self.config.host == "localhost":
+        host = self.config.host
+        if ":" in host and not host.startswith("["):
+            raise OSError(f"listen tcp: address {host}:{self.config.port}: too many colons in address")
+        family = socket.AF_INET6 if not host or host.startswith("[") else socket.AF_INET
+        both = not host and socket.has_dualstack_ipv6()
+        if not host and not both:
             family = socket.AF_INET
-        listener = socket.create_server(
-            (self.config.host, self.config.port),
-            family=family,
-            backlog=1024,
-            dualstack_ipv6=not self.config.host and socket.has_dualstack_ipv6(),
-        )
-        print(f"API server started successfully on: {self.config.host}:{self.config.port}", flush=True)
+        address = (host.strip("[]"), self.config.port)
+        listener = socket.create_server(address, family=family, backlog=1024, dualstack_ipv6=both)
+        print(f"API server started successfully on: {host}:{self.config.port}", flush=True)
         return listener
 
     def serve(self, listener: socket.socket) -> None:
