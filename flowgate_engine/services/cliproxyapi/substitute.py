@@ -84,7 +84,7 @@ def edits(data: bytes, document: Document, fields: Fields, lookup: Values) -> tu
                     place=place,
                     hint=f'in {place.file} line {place.line}, write "os.environ/{name}"',
                 )
-            put(scalar.path, scalar_text(lookup(name) or "", plain=scalar.style is None))
+            put(scalar.path, scalar_text(lookup(name) or "", plain=not scalar.style))
     missing: list[bytes] = []
     for path, new in _placed(document, fields, lookup):
         if document.has(path):
