@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +14,6 @@ from . import common
 
 if TYPE_CHECKING:
     from ..config.load import Loaded
-
-_ADOPT = "flowgate_engine.services.cliproxyapi.adopt"
 
 
 def register(commands: common.Commands) -> None:
@@ -43,12 +39,11 @@ def register(commands: common.Commands) -> None:
     schema = actions.add_parser("schema", help=text, description=text)
     common.add_json(schema)
     schema.set_defaults(run=run_schema)
-    if find_spec(_ADOPT) is not None:
-        text = "take over what CLIProxyAPI changed in its running copy of cliproxyapi.yaml"
-        adopt = actions.add_parser("adopt", help=text, description=text)
-        adopt.add_argument("-y", "--yes", action="store_true", help="do not ask")
-        common.add_json(adopt)
-        adopt.set_defaults(run=run_adopt)
+    text = "take over what CLIProxyAPI changed in its running copy of cliproxyapi.yaml"
+    adopt = actions.add_parser("adopt", help=text, description=text)
+    adopt.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    common.add_json(adopt)
+    adopt.set_defaults(run=run_adopt)
 
 
 def run_init(args: argparse.Namespace) -> int:
@@ -148,8 +143,29 @@ def run_schema(args: argparse.Namespace) -> int:
 
 
 def run_adopt(args: argparse.Namespace) -> int:
-    """Take over the drift of the running copy; the work is done by the service's own module."""
-    return int(import_module(_ADOPT).run(common.workspace(args), yes=args.yes))
+    """Show the drift of the running copy, and take it over when `--yes` or the answer to the question says so."""
+    from ..services.cliproxyapi import adopt
+
+    workspace = common.workspace(args)
+    done = adopt.run(workspace, yes=args.yes)
+    plan = done.plan
+    pending = plan.new != plan.former
+    if args.json:
+        common.print_json({"file": str(plan.file), "written": done.written, "pending": pending, "diff": plan.diff})
+        return 0
+    print(plan.diff or f"nothing to take over: {plan.file} says what runs", end="" if plan.diff else "\n")
+    if pending and not done.written and sys.stdin.isatty() and _agreed(f"write this to {plan.file}?"):
+        done = adopt.run(workspace, yes=True)
+    if done.written:
+        print(f"written: {plan.file}")
+    elif pending:
+        print(f"nothing was written; to take it over: {args.program} config adopt --yes", file=sys.stderr)
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _problem(problem: Problem) -> dict[str, Any]:

@@ -17,6 +17,8 @@ def shown(path: Path) -> str:
         here = Path.cwd()
     except FileNotFoundError:  # the directory we stand in was deleted
         return str(path)
+    if here == here.parent:  # a supervisor stands in `/`: its words are read elsewhere
+        return str(path)
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
@@ -39,9 +41,10 @@ def read(path: Path, missing_hint: str) -> bytes:
         raise ConfigError(
             f"the file cannot be read: {error.strerror}", place=Place(name), hint=f"ls -l {quoted}"
         ) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ConfigError("this is not a file", place=Place(name), hint=f"ls -ld {quoted}")
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ConfigError("this is not a file", place=Place(name), hint=f"ls -ld {quoted}")
         try:
             return file.read(MAX_BYTES + 1)
         except OSError as error:

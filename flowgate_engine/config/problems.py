@@ -55,7 +55,15 @@ class _Where(NamedTuple):
 def from_validation(error: ValidationError, root: type[BaseModel], document: Document) -> list[Found]:
     """Every error of `error` with its place in `document`; values never stand in the text."""
     details = error.errors(include_url=False, include_input=False)
-    return [_found(detail, _where(detail["loc"], root), document) for detail in details]
+    unknown = [_where(d["loc"], root).path for d in details if d["type"] == "extra_forbidden"]
+    out = []
+    for detail in details:
+        where = _where(detail["loc"], root)
+        # `litellm_bas:` is one mistake, not an unknown key and a missing one
+        misspelt = any(u[:-1] == where.path[:-1] and hints.near(u[-1], [str(where.path[-1])]) for u in unknown)
+        if detail["type"] != "missing" or not misspelt:
+            out.append(_found(detail, where, document))
+    return out
 
 
 def _found(detail: ErrorDetails, where: _Where, document: Document) -> Found:
@@ -64,8 +72,8 @@ def _found(detail: ErrorDetails, where: _Where, document: Document) -> Found:
         return _missing(where.path, where.field, document)
     if kind == "extra_forbidden":
         return _unknown(where, document)
-    if kind == "invalid_key":
-        return _not_text(where.path[:-1], document)
+    if kind == "invalid_key" or (kind == "string_type" and where.about_key):
+        return _not_text(where, document)
     if kind == "union_tag_not_found":
         return _missing((*where.path, "kind"), where.field, document)
     if kind == "union_tag_invalid":
@@ -111,21 +119,18 @@ def _unknown(where: _Where, document: Document) -> Found:
     return Found(path, Problem(f"{above} has no key `{word}`", place, hint, document.snippet(place)))
 
 
-def _not_text(parent: Path, document: Document) -> Found:
+def _not_text(where: _Where, document: Document) -> Found:
+    parent = where.path[:-1]
     mapping: Any = document.value
     for step in parent:
         mapping = mapping[step]
     key = next((k for k in mapping if not isinstance(k, str)), None)
     place = document.place((*parent, key), key=True)
-    return Found(
-        (*parent, key),
-        Problem(
-            f"a key is text, and YAML 1.1 reads this one as {type(key).__name__} (`on`, `yes`, numbers)",
-            place,
-            f"in {place.file} line {place.line}, put quotes around the key",
-            document.snippet(place),
-        ),
-    )
+    line = f"in {place.file} line {place.line}"
+    known = f"; known here: {', '.join(where.model.model_fields)}" if where.model is not None else ""
+    hint = f"{line}, write another key{known}" if known else f"{line}, put quotes around the key"
+    message = f"a key is text, and YAML 1.1 reads this one as {type(key).__name__} (as it does `on`, `yes` and numbers)"
+    return Found((*parent, key), Problem(message, place, hint, document.snippet(place)))
 
 
 def _choice(path: Path, expected: typing.Iterable[Any], document: Document) -> Found:
@@ -155,6 +160,8 @@ def _edit(where: _Where, document: Document, kind: str) -> str:
         return f'{line}, write "{name}: {{}}", or keys of their own below "{name}:"'
     if kind == "tuple_type":
         return f'{line}, write "{name}: []", or items below "{name}:", each after "- "'
+    if name == "litellm_base":
+        return hints.write(place, f"{name}: {{}}")
     default = where.field.get_default(call_default_factory=True, validated_data={}) if where.field else None
     if default is PydanticUndefined or not isinstance(default, str | int | float):
         return f"{line}, write a value as the schema has it: flowgate config schema"

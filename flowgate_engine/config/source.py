@@ -16,7 +16,6 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\uf
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 _STEP = 1024
 _WIDTH = 100
-_KEY = re.compile(r"""^(?P<indent>[\s-]*)(?P<key>"[^"]*"|'[^']*'|[^\s#:][^:]*?)\s*:(?:\s|$)""")
 #: Flow collections and quoted keys: anything that looks like `name:` anywhere in the line.
 _ANY_KEY = re.compile(r"""([\w.-]+)["']?\s*:""")
 
@@ -87,10 +86,7 @@ class Source:
             if mask.is_secret_key(match[1]):
                 return _hide(line, match.end())
         if any(mask.is_secret_key(key) for key in self._enclosing(number)):
-            match_ = _KEY.match(line)
-            if match_ and line[match_.end() :].strip():
-                return _hide(line, match_.end())
-            return line if match_ else _hide(line, len(line) - len(line.lstrip(" \t-")))
+            return _hide(line, len(line) - len(line.lstrip(" \t-")))
         return mask.text(line)
 
     def _enclosing(self, number: int) -> list[str]:

@@ -46,9 +46,11 @@ def get(workspace: Workspace, name: str, environ: Mapping[str, str]) -> str | No
         raise FlowgateError(
             f"the secret {name} cannot be read: {error.strerror}", place=Place(str(file)), hint=f"ls -l {_q(file)}"
         ) from None
-    with os.fdopen(fd, "rb") as opened:
+    try:
         _check(file, os.fstat(fd))
-        data = opened.read(_MAX_BYTES)
+        data = os.read(fd, _MAX_BYTES)
+    finally:
+        os.close(fd)
     try:
         value = data.decode().strip()
     except UnicodeDecodeError:
