@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from . import paths
 from .errors import FlowgateError, from_dict
-from .io import environment, processes
+from .io import atomic, environment, processes
 from .models.events import Event
 from .models.snapshots import Snapshot
 from .paths import Workspace
@@ -153,6 +153,7 @@ class Engine:
 
     def _start_supervisor(self) -> None:
         workspace = self.workspace
+        atomic.private_folder(workspace.logs)
         argv = processes.own_argv("flowgate_engine.supervisor.daemon", str(workspace.config))
         identity = processes.identify(processes.spawn(argv, environment.base(os.environ), log=workspace.supervisor_log))
         deadline = time.monotonic() + START_LIMIT

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from . import common
+from . import common, profile_set
 
 if TYPE_CHECKING:
     from ..config.load import Loaded
-
-_SET = "profile_set"
 
 
 def register(commands: common.Commands) -> None:
@@ -33,10 +30,7 @@ def register(commands: common.Commands) -> None:
     diff.add_argument("b", nargs="?", metavar="B")
     common.add_json(diff)
     diff.set_defaults(run=run_diff)
-    if find_spec(f"{__package__}.{_SET}") is not None:
-        from importlib import import_module
-
-        import_module(f"{__package__}.{_SET}").register(actions)
+    profile_set.register(actions)
 
 
 def run_list(args: argparse.Namespace) -> int:

@@ -39,6 +39,13 @@ async def adopt_all(ground: Ground, names: Iterable[str]) -> dict[str, Generatio
         for row in ground.store.generations(name):
             if row.ended_at is None and (name not in found or found[name].number != row.generation):
                 ground.store.end_generation(name, row.generation, row.replica)
+                ground.emit(
+                    "service.exited",
+                    f"{name} g{row.generation} ended while nobody supervised it",
+                    service=name,
+                    level="warn",
+                    data={"generation": row.generation, "exit_code": None, "signal": None, "log_tail": []},
+                )
     return found
 
 

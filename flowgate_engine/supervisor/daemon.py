@@ -65,8 +65,9 @@ class Daemon:
         )
         adopted = await adopt_all(self.ground, ORDER)
         self._recall(adopted)
+        seen = self.ground.store.services()
         for name, kept in self.kept.items():
-            kept.begin(adopted.get(name))
+            kept.begin(adopted.get(name), seen.get(name))
         self.operations.resume()
         serving = asyncio.create_task(self._server._serve(sockets=[api_socket]))
         await self._ending.wait()
@@ -137,6 +138,7 @@ def write_supervisor_file(workspace: Workspace, started_at: float, *, stopping: 
 
 def start_up(workspace: Workspace) -> int:
     """Take the lock and run until asked to end."""
+    os.chdir("/")  # holds no folder of the user's, and its messages have whole paths
     for folder in (workspace.state, workspace.logs, workspace.run, workspace.objects):
         atomic.private_folder(folder)
     lock = FileLock(workspace.supervisor_lock)

@@ -70,6 +70,8 @@ class Generation:
         self.probes: dict[str, Probe] = {}
         self.measured: tuple[float, float] | None = None
         """CPU seconds used and the monotonic time they were read at."""
+        self.drift: tuple[str, ...] = ()
+        self.drift_stamp: tuple[int, int] | None = None
         self.lost = False
         """Keeper and child went together, so that nobody saw how it ended."""
 

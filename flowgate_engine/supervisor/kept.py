@@ -11,7 +11,7 @@ from ..errors import FlowgateError
 from ..io import sockets
 from ..models import states
 from ..services.launch import LaunchSpec
-from ..store.records import DOWN, HELD, UP
+from ..store.records import DOWN, HELD, UP, ServiceRow
 from . import policy
 from .generation import Generation
 from .ground import Ground
@@ -67,13 +67,24 @@ class Kept:
         """True when it is settled, and as desired."""
         return self.settled() and (self.wanted != UP or self.state == states.READY)
 
-    def begin(self, adopted: Generation | None) -> None:
-        """Start keeping, with the generation that was found alive, if any."""
+    def begin(self, adopted: Generation | None, seen: ServiceRow | None) -> None:
+        """Start keeping. `adopted` is the generation that was found alive, `seen` what was last known of it."""
+        self.restarts = seen.restarts if seen else 0
         if adopted is not None:
             self.live = adopted
             self._listener = adopted.listener
-            self._become(states.STARTING, f"adopted g{adopted.number}")
+            same = seen is not None and seen.generation == adopted.number
+            if seen is not None and same and seen.state in (states.STARTING, states.RUNNING, states.READY):
+                self.state, self.reason = seen.state, seen.reason
+                adopted.pulse = policy.Pulse(
+                    was_live=seen.state != states.STARTING, was_ready=seen.state == states.READY
+                )
+            else:
+                self._become(states.STARTING, f"adopted g{adopted.number}")
             adopted.watcher = asyncio.create_task(watch(self, adopted), name=f"watch {self.name}")
+        elif seen is not None and seen.state in (states.FAILED, states.HELD):
+            self.state, self.reason = seen.state, seen.reason
+            self.failed_epoch = self.epoch if seen.state == states.FAILED else None
         self._task = asyncio.create_task(self._run(), name=f"keep {self.name}")
 
     async def end(self) -> None:

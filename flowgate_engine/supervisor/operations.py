@@ -20,8 +20,11 @@ from .request import JOINABLE, Now, Request, Steps, Target, parse, plan
 
 #: Added to a service's own limits before a wait is given up. Seconds.
 SLACK = 15.0
-#: Exits of a service during an operation after which it is not waited for any longer.
+#: Exits of a service during an operation after which it is not waited for any longer. A profile that fails
+#: has a former one to go back to: no second try before that.
 HOPELESS = 2
+HOPELESS_WITH_FORMER = 1
+GOING_ON = "; it is tried again until you stop it"
 
 
 class Operations:
@@ -157,7 +160,8 @@ class Operations:
             if any(t.service == "litellm" and t.wanted == UP for step in steps for t in step):
                 self.ground.store.set_meta("applied_profile", applied)
             for step in steps:
-                failed = await self._bring(number, step)
+                patience = HOPELESS_WITH_FORMER if request.kind == "profile" else HOPELESS
+                failed = await self._bring(number, step, patience)
                 if failed:
                     error = self._explain(failed)
                     if request.kind == "profile":
@@ -167,15 +171,18 @@ class Operations:
             error = raised
         self._finish(number, request, error)
 
-    async def _bring(self, number: int, step: tuple[Target, ...]) -> list[Kept]:
-        """Write the new desired state, wait for it; the services that did not get there."""
+    async def _bring(self, number: int, step: tuple[Target, ...], patience: int) -> list[Kept]:
+        """Write the new desired state, wait for it; the services that did not get there.
+
+        After `patience` exits of one it is not waited for any longer.
+        """
         self._desire(step)
         kept = [self.kept[t.service] for t in step]
         if not all(k.settled() for k in kept):
             words = ", ".join(f"{t.service} to be {'ready' if t.wanted == UP else 'stopped'}" for t in step)
             self.ground.emit("operation.progress", f"waiting for {words}", data={"id": number})
         limit = max(self._limit(k) for k in kept)
-        await self.ground.until(lambda: all(k.settled() or _hopeless(k) for k in kept), limit)
+        await self.ground.until(lambda: all(k.settled() or _hopeless(k, patience) for k in kept), limit)
         return [k for k in kept if not k.succeeded()]
 
     def _desire(self, step: tuple[Target, ...]) -> None:
@@ -208,23 +215,24 @@ class Operations:
         name = former["applied_profile"] or "the default"
         if former["litellm"] is None:
             return error
-        self.ground.emit(
-            "operation.progress", f"{error.message}; going back to profile {name}", level="warn", data={"id": number}
-        )
+        why = error.message.removesuffix(GOING_ON)
+        words = f"{why}; going back to profile {name}"
+        self.ground.emit("operation.progress", words, level="warn", data={"id": number})
         self._set_profile(former["profile"])
         self.ground.store.set_meta("applied_profile", former["applied_profile"])
         spec = launch.from_json(self.ground.objects.read(former["litellm"]))
-        failed = await self._bring(number, (target._replace(epoch=target.epoch + 1, spec=spec),))
+        failed = await self._bring(number, (target._replace(epoch=target.epoch + 1, spec=spec),), HOPELESS)
         again = "does not get ready either" if failed else "runs again"
-        message = f"{error.message}; the former profile, {name}, {again}"
+        message = f"{why}; the former profile, {name}, {again}"
         return FlowgateError(message, problems=(error.problems[0]._replace(message=message),))
 
     def _explain(self, failed: list[Kept]) -> FlowgateError:
         config = self.ground.workspace.config
         words = []
         for kept in failed:
-            why = kept.reason or (kept.live.probe_reason if kept.live else None)
-            words.append(f"{kept.name} is {kept.state}" + (f": {why}" if why else ""))
+            why = kept.last_exit or kept.reason or (kept.live.probe_reason if kept.live else None)
+            going_on = GOING_ON if kept.state == states.STARTING else ""
+            words.append(f"{kept.name} did not get {'ready' if kept.wanted == UP else 'stopped'}: {why}{going_on}")
         return FlowgateError("; ".join(words), hint=f"flowgate --config {config} logs -n 50 {failed[0].name}")
 
     def _finish(self, number: int, request: Request, error: FlowgateError | None) -> None:
@@ -255,6 +263,6 @@ def _now(kept: Kept) -> Now:
     return Now(kept.wanted, kept.epoch, kept.state, kept.spec.digest() if kept.spec else None)
 
 
-def _hopeless(kept: Kept) -> bool:
+def _hopeless(kept: Kept, patience: int) -> bool:
     """It keeps ending: waiting until the crash loop is called one helps nobody."""
-    return kept.wanted == UP and kept.exits_in_epoch >= HOPELESS and kept.state != states.READY
+    return kept.wanted == UP and kept.exits_in_epoch >= patience and kept.state != states.READY

@@ -12,6 +12,7 @@ from ..io import listeners, processes
 from ..models.snapshots import OK, Probe
 from ..store.records import ProbeRow, UsageRow
 from . import policy
+from .drifting import notice
 
 if TYPE_CHECKING:
     from .generation import Generation
@@ -52,7 +53,7 @@ async def _probe(kept: Kept, live: Generation) -> None:
     spec = live.spec.probes
     rounds = 0
     while not live.exited:
-        live_probe, ready_probe = await probing.probe(spec, live.spec.host, live.spec.port, client=live.ground.http)
+        live_probe, ready_probe = await probing.probe(spec, live.spec.host, live.spec.port)
         if live_probe.result == OK and not live.pulse.was_live:
             ready_probe = await _recognise(live, ready_probe)
         judged = policy.after_probe(
@@ -73,6 +74,7 @@ async def _probe(kept: Kept, live: Generation) -> None:
             kept.poke()
         if live.pulse.was_ready or rounds % 10 == 0:
             await _measure(kept, live)
+            await notice(live)
         live.ground.touch()
         await asyncio.sleep(policy.probe_delay(spec, live.pulse, rounds))
         rounds += 1
