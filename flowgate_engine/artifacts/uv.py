@@ -50,7 +50,7 @@ def environment(base: Mapping[str, str]) -> dict[str, str]:
     """`base` without what would change what uv makes; its proxy, cache and index settings stay."""
     out = {k: v for k, v in base.items() if _KEPT.fullmatch(k) or not _DROPPED.fullmatch(k)}
     out |= {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
-    # Bytecode that Python takes as it is: the same bytes on every machine, never written anew in place.
+    # Bytecode that Python takes as it is and never writes anew in place, whatever times a copied file has.
     out["PYC_INVALIDATION_MODE"] = "UNCHECKED_HASH"
     return out
 

@@ -162,6 +162,9 @@ class Fetcher:
         """Bytes of the whole file, None when nobody says."""
         length = response.headers.get("Content-Length", "")
         total = offset + int(length) if length.isdigit() else expected_size
+        if response.status_code == 206 and total is None:
+            whole = response.headers.get("Content-Range", "").rpartition("/")[2]
+            total = int(whole) if whole.isdigit() else None
         if total is not None and expected_size is not None and total != expected_size:
             words = html_words(response.headers.get("Content-Type", ""), b"")
             raise self._error(f"{_where(response)} has {total} bytes; {expected_size} were announced{words}")
