@@ -62,8 +62,8 @@ class Masker:
                 break
             out += [data[position:start], MASK]
             position = start - length
-        if position > keep:  # a whole secret reached into the tail
-            keep = self._hold_from(data, position)
+            if position > keep:  # a whole secret reached into the tail: another tail may wait
+                keep = self._hold_from(data, position)
         out.append(data[position:keep])
         self._held = data[keep:]
         return b"".join(out)
