@@ -17,6 +17,8 @@ from ..workspace import secrets
 from . import configs, machine, ports, runtimes, state
 from .findings import FAIL, Finding, Look, of_error
 
+#: Names that `up` makes a value for when there is none.
+_GENERATED = frozenset(secrets.GENERATED)
 _Check = Callable[[], Finding | list[Finding]]
 
 
@@ -31,6 +33,7 @@ def examine(workspace: Workspace, program: str, environ: Mapping[str, str]) -> l
     look = Look(workspace, program, environ, time.time(), loaded, backend)
     sections: dict[str, Any] = dict(configs.enabled(look))
     snapshot = snapshots.build(workspace, look.now)
+    running = snapshot.supervisor.state == "running"
     makes_environment = "litellm" in sections and sections["litellm"].source.kind != "file"
     checks: list[tuple[str, _Check]] = [
         ("python", machine.python),
@@ -39,7 +42,7 @@ def examine(workspace: Workspace, program: str, environ: Mapping[str, str]) -> l
         ("disk", lambda: machine.disk((workspace.state, workspace.artifacts))),
         ("clock", lambda: machine.clock(look, _newest_event(workspace))),
         ("config", lambda: config_findings),
-        ("environment", lambda: configs.variables(look, _lookup(look), _generated())),
+        ("environment", lambda: configs.variables(look, _lookup(look), _GENERATED, running)),
         ("network", lambda: configs.network(look)),
         ("trust", lambda: state.trusted(look)),
         *(("artifacts", _bound(runtimes.artifact, look, name, section)) for name, section in sections.items()),
@@ -85,8 +88,3 @@ def _lookup(look: Look) -> configs.Lookup:
             return "there, and not to be read"  # `permissions` tells why
 
     return value
-
-
-def _generated() -> frozenset[str]:
-    """Names that `up` makes a value for when there is none."""
-    return frozenset(secrets.GENERATED)

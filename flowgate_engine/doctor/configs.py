@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ..config.load import CliproxyapiFile, Loaded, env_names, load, load_cliproxyapi
-from ..errors import ConfigError, Problem
+from ..errors import ConfigError, Place, Problem
 from ..paths import Workspace
-from .findings import OK, WARN, Finding, Look, of_error, of_problem
+from ..profiles.active import active
+from .findings import FAIL, OK, WARN, Finding, Look, of_error, of_problem
 
 Lookup = Callable[[str], str | None]
 
@@ -51,10 +52,18 @@ def _about_management(backend: CliproxyapiFile, problem: Problem) -> bool:
     return backend.document.has(path) and problem.place == backend.document.place(path)
 
 
-def variables(look: Look, value: Lookup, generated: frozenset[str]) -> list[Finding]:
-    """Whether each variable that the configs name has a value; `generated` ones are made when they are needed."""
+def variables(look: Look, value: Lookup, generated: frozenset[str], running: bool = False) -> list[Finding]:
+    """Whether each variable that the configs name has a value; `generated` ones are made when they are needed.
+
+    `up` refuses to start without one, so a missing one fails. It is a warning where only a profile that is not in
+    use asks for it, and while a supervisor is `running`: that one has the values it was given.
+    """
     if look.loaded is None:
         return []
+    try:
+        elsewhere = _in_other_profiles(look.loaded, active(look.workspace, look.loaded.config))
+    except ConfigError as error:
+        return of_error("environment", error)
     backend = look.backend.document if look.backend else None
     names = env_names(look.loaded.document, look.loaded.base, backend)
     found, there = [], []
@@ -67,9 +76,16 @@ def variables(look: Look, value: Lookup, generated: frozenset[str]) -> list[Find
             # no value in the command: it would stay in the shell's history
             fix = f"read -rs {name} && export {name} && {look.program} restart"
             place = str(places[0]) if places else None
-            found.append(Finding("environment", WARN, f"{name} is not set, and the config asks for it", fix, place))
+            result = WARN if running or elsewhere.issuperset(places) else FAIL
+            found.append(Finding("environment", result, f"{name} is not set, and the config asks for it", fix, place))
     words = f"set: {', '.join(there)}" if there else "no variable is asked for"
     return found or [Finding("environment", OK, words)]
+
+
+def _in_other_profiles(loaded: Loaded, profile: str | None) -> set[Place]:
+    """Places in overlays that are not in use."""
+    scalars = loaded.document.scalars()
+    return {loaded.document.place(s.path) for s in scalars if s.path[0] == "profiles" and s.path[1] != profile}
 
 
 def network(look: Look) -> list[Finding]:

@@ -58,7 +58,11 @@ nodaemon=true
         self.process = subprocess.Popen(
             [program, "-c", self.config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_until(lambda: all(self.pid(name) for name in self.names) and self._answers(), 20, "supervisord", 0.1)
+        try:
+            wait_until(lambda: all(self.pid(name) for name in self.names) and self._answers(), 20, "supervisord", 0.1)
+        except RuntimeError:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -31,7 +31,12 @@ class Command(Examined):
 
     def doctor(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-c", _RUN, *arguments]
-        environ = {**os.environ, "HOME": str(self.root), "XDG_CONFIG_HOME": str(self.root / "none")}
+        environ = {
+            **os.environ,
+            "HOME": str(self.root),
+            "DOCTOR_TEST_KEY": "sk-x",
+            "XDG_CONFIG_HOME": str(self.root / "none"),
+        }
         return subprocess.run(
             command, cwd=self.root, env=environ, capture_output=True, text=True, timeout=60, check=False
         )
@@ -85,7 +90,7 @@ class Command(Examined):
 
     def test_a_check_that_stumbles_is_a_finding(self) -> None:
         with mock.patch.object(machine, "disk", side_effect=PermissionError(13, "no", "/x")):
-            found = checks.examine(self.workspace, "flowgate", dict(os.environ))
+            found = checks.examine(self.workspace, "flowgate", {"DOCTOR_TEST_KEY": "sk-x"})
         failed = [finding for finding in found if finding.result == FAIL]
         self.assertEqual(["disk"], [finding.check for finding in failed])
         self.assertIn(OK, {finding.result for finding in found})

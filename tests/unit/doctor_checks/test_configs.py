@@ -7,6 +7,11 @@ from flowgate_engine.doctor.findings import FAIL, OK, WARN
 from tests.unit.doctor_checks.frame import Examined
 
 
+def _none(_name: str) -> str | None:
+    """The value of a variable where nothing is set."""
+    return None
+
+
 class Config(Examined):
     def test_a_wrong_key_is_told_with_its_place(self) -> None:
         self.edit("port: 4000", "prot: 4000")
@@ -41,7 +46,7 @@ class Config(Examined):
 class Variables(Examined):
     def test_a_variable_that_is_not_set(self) -> None:
         look = self.look()
-        finding = self.one(configs.variables(look, {}.get, frozenset()), WARN)
+        finding = self.one(configs.variables(look, _none, frozenset()), FAIL)
         self.assertIn("DOCTOR_TEST_KEY is not set", finding.message)
         self.assertIn("flowgate.yaml:14:", str(finding.place))
         self.assertIn("read -rs DOCTOR_TEST_KEY && export DOCTOR_TEST_KEY", str(finding.fix))
@@ -49,8 +54,20 @@ class Variables(Examined):
         mended = self.one(configs.variables(look, values.get, frozenset()), OK)
         self.assertNotIn("very-secret", repr(mended))
 
+    def test_a_supervisor_that_runs_has_its_values(self) -> None:
+        self.one(configs.variables(self.look(), _none, frozenset(), running=True), WARN)
+
+    def test_a_profile_that_is_not_in_use(self) -> None:
+        self.edit("os.environ/DOCTOR_TEST_KEY", "none")
+        overlay = "profiles:\n  cost:\n    general_settings: {x: os.environ/OTHER_KEY}\n  free: {}\n"
+        self.write(self.workspace.config.read_text(encoding="utf-8") + overlay + "default_profile: free\n")
+        finding = self.one(configs.variables(self.look(), _none, frozenset()), WARN)
+        self.assertIn("OTHER_KEY", finding.message)
+        self.edit("default_profile: free", "default_profile: cost")
+        self.one(configs.variables(self.look(), _none, frozenset()), FAIL)
+
     def test_a_generated_one_is_not_missing(self) -> None:
-        finding = self.one(configs.variables(self.look(), {}.get, frozenset({"DOCTOR_TEST_KEY"})), OK)
+        finding = self.one(configs.variables(self.look(), _none, frozenset({"DOCTOR_TEST_KEY"})), OK)
         self.assertIn("made at the first", finding.message)
 
 

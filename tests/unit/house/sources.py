@@ -26,7 +26,8 @@ _FORBIDDEN = (
     "/tmp" + "/lab",
 )
 _WORK = re.compile(r"(?<![\w.~-])/work/\w")
-_INDEX = re.compile(r"https?://(?!127\.|localhost|\[::1\]|[\w.-]*\.(?:test|invalid|example)\b)[^\s\"'`]+/simple\b")
+_HARMLESS = r"(?:[^\s/@]*@)?(?:127\.|localhost|\[::1\]|[\w.-]*\.(?:test|invalid|example)\b)"
+_INDEX = re.compile(rf"https?://(?!{_HARMLESS})[^\s\"'`]+/simple\b")
 
 
 class Source(NamedTuple):

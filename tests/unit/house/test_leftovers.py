@@ -27,14 +27,9 @@ class Folder(unittest.TestCase):
 
 
 class Processes(Folder):
-    def start(self, text: str, **options: object) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-c", text],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            **options,  # type: ignore[call-overload]
-        )
+    def start(self, text: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", text]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=cwd)
         self.addCleanup(process.communicate)
         return process
 

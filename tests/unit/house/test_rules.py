@@ -88,7 +88,13 @@ class TheRules(unittest.TestCase):
             "cd /tmp" + "/lab/x",
             "url = 'https://mirror.company.com/api" + "/simple/'",
         )
-        good = ("x/work/y", "http://127.0.0.1:8000/simple", "https://index.example/simple", "the work/ folder")
+        good = (
+            "x/work/y",
+            "http://127.0.0.1:8000/simple",
+            "https://index.example/simple",
+            "https://me:p@x.test/simple",
+            "the work/ folder",
+        )
         for line in bad:
             self.assertEqual(1, len(_of("foreign_places", line)), line)
         for line in good:
