@@ -79,6 +79,7 @@ class Backstage:
         self._process.stdin.close()
         self._process.stdout.close()
         if self._kept:
+            self._process.returncode = 0  # it outlives us: nobody here waits for it any more
             return
         try:
             self._process.wait(_END_S)

@@ -5,23 +5,38 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from ..io import processes
+from ..io import kernel, processes
 from ..paths import Workspace
 
+SUPERVISOR = "flowgate_engine.supervisor.daemon"
 _PAUSE_S = 0.02
 
 
 def living(workspace: Workspace) -> list[processes.Identity]:
     """Supervisor, keepers, services and what these started: everything that lives and is proven to be of here."""
-    found = [_read(workspace.supervisor_file)]
+    found = [_read(workspace.supervisor_file), *_by_argv(workspace)]
     for status in workspace.run.glob("*/*/status.json"):
         document = _document(status)
         found += [processes.identity_from(document.get(name)) for name in ("keeper", "child")]
-        if instance := document.get("instance"):
+        instance = document.get("instance")
+        if isinstance(instance, str) and instance:
             found += processes.find_marked(instance)
     return [who for who in dict.fromkeys(found) if who is not None and processes.matches(who)]
+
+
+def _by_argv(workspace: Workspace) -> Iterator[processes.Identity]:
+    """Supervisors and keepers by how they were started: one that has only just begun stands in no file yet."""
+    supervisor = processes.own_argv(SUPERVISOR, str(workspace.config))[1:]
+    keeper = processes.own_argv(processes.KEEPER, str(workspace.run))[1:]
+    for pid in kernel.all_pids():
+        who = processes.identify(pid)
+        argv = (kernel.read_bytes(f"{kernel.PROC}/{pid}/cmdline") or b"").decode("utf-8", "replace").split("\0")[1:-1]
+        of_keeper = argv[:-1] == keeper[:-1] and argv[-1].startswith(f"{workspace.run}/")
+        if who is not None and (argv == supervisor or of_keeper) and processes.matches(who):
+            yield who
 
 
 def gone(workspace: Workspace, within: float) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..config.schema import Cliproxyapi, Litellm
-from ..errors import FlowgateError
+from ..errors import BusyError, FlowgateError
 from . import leftovers, workspace
 from .backstage import Backstage
 from .mirror import CLIPROXYAPI_VERSIONS, LITELLM_VERSIONS
@@ -24,6 +24,7 @@ from .workspace import Plan, Runtime
 
 BINARY = "FLOWGATE_CLIPROXYAPI_BIN"
 _END_S = 10.0
+_PAUSE_S = 0.1
 
 
 class Teller(Protocol):
@@ -136,13 +137,18 @@ def clear(stage: Stage) -> None:
     with _undisturbed():
         if not leftovers.living(stage.made.workspace):
             return
-        try:
-            stage.run("down", code=None)
-        except SeenWrongError:
-            pass  # it did not end in time: what is left is killed
+        _down(stage)
         if not leftovers.gone(stage.made.workspace, _END_S) and not leftovers.kill(stage.made.workspace, _END_S):
             pids = " ".join(str(who.pid) for who in leftovers.living(stage.made.workspace))
             raise FlowgateError(f"processes of the demo do not end: {pids}", hint=f"kill -9 {pids}")
+
+
+def _down(stage: Stage) -> None:
+    """Ask for the end, again while a change that we interrupted still goes on. What is left then is killed."""
+    end = time.monotonic() + _END_S
+    with contextlib.suppress(SeenWrongError):
+        while stage.run("down", code=None).code == BusyError.exit_code and time.monotonic() < end:
+            time.sleep(_PAUSE_S)
 
 
 @contextlib.contextmanager
