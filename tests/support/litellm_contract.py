@@ -1,0 +1,402 @@
+"""What the runner promises, as tests that any LiteLLM is held to: the real one of two versions, and the stand-in.
+
+A test class names its implementation and mixes `LitellmContract` in:
+
+    class Newest(LitellmContract, unittest.TestCase):
+        version = "1.106.2"
+
+        @classmethod
+        def python(cls) -> Path: ...
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import tempfile
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tests.support import artifacts
+from tests.support.litellm import (
+    KEY,
+    MODELS,
+    Reply,
+    Running,
+    chat,
+    listening_socket,
+    request,
+    running,
+)
+from tests.support.upstream import TEXT, Upstream
+
+CLIENTS = 16
+#: Chunks of the stream that is in flight when the drain begins, 0.1 s apart.
+SLOW_CHUNKS = 15
+
+
+class LitellmContract:
+    """The tests. One shared process answers what only asks; what ends a process starts its own."""
+
+    version: ClassVar[str]
+    #: Status of a completion without a key when there is no database.
+    no_key_status: ClassVar[int]
+    #: Whether it refuses to start without a master key.
+    needs_master_key: ClassVar[bool]
+    #: Whether the warm-up can make completions on a router of its own.
+    warms_deeply: ClassVar[bool] = True
+
+    _stack: ClassVar[ExitStack]
+    _upstream: ClassVar[Upstream]
+    _held: ClassVar[socket.socket]
+    _shared: ClassVar[Running]
+    _folder: ClassVar[Path]
+
+    @classmethod
+    def python(cls) -> Path:
+        """The interpreter of the implementation's environment."""
+        raise NotImplementedError
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls._stack = ExitStack()
+        cls.addClassCleanup(cls._stack.close)  # type: ignore[attr-defined]
+        enter = cls._stack.enter_context
+        cls._folder = Path(enter(tempfile.TemporaryDirectory()))
+        cls._upstream = enter(Upstream())
+        cls._held = enter(listening_socket())
+        cls._shared = enter(running(cls.python(), cls._folder / "shared", cls._held, cls.config()))
+        cls._shared.wait_ready()
+
+    @classmethod
+    def config(cls) -> str:
+        """Two mock models, and three that go to the upstream of the test."""
+        out = MODELS
+        models = {
+            "up": "hosted_vllm/up-model",  # 1.106.2 asks openai/ for /responses when it gets /v1/messages
+            "slow": f"openai/slow-{SLOW_CHUNKS}",
+            "failing": "openai/fail-500",
+        }
+        for name, model in models.items():
+            where = f"{{model: {model}, api_key: sk-none, api_base: '{cls._upstream.base_url}'}}"
+            out += f"  - model_name: {name}\n    litellm_params: {where}\n"
+        return out + "router_settings: {num_retries: 0}\nlitellm_settings: {num_retries: 0}\n"
+
+    def start(self: Any, name: str, held: socket.socket, config: str | None = None, **more: Any) -> Running:
+        """A runner of this test's own, not yet ready."""
+        context = running(self.python(), self._folder / name, held, config or self.config(), **more)
+        it = context.__enter__()
+        self.addCleanup(context.__exit__, None, None, None)
+        return it
+
+    def hold(self: Any) -> socket.socket:
+        """A listening socket of this test's own."""
+        held = listening_socket()
+        self.addCleanup(held.close)
+        return held
+
+    # what it says of itself
+
+    def test_the_status_says_ready_only_with_the_app_s_own_readiness(self: Any) -> None:
+        status = self._shared.status()
+        self.assertTrue(status["ready"])
+        self.assertEqual(status["version"], self.version)
+        self.assertEqual(status["readiness"]["code"], 200)
+        self.assertEqual(status["liveness"]["code"], 200)
+        self.assertEqual(status["pid"], self._shared.process.pid)
+
+    def test_the_control_socket_is_the_owner_s_alone(self: Any) -> None:
+        self.assertEqual(self._shared.control.stat().st_mode & 0o777, 0o600)
+
+    def test_the_control_socket_lets_other_paths_through_uncounted(self: Any) -> None:
+        before = self._shared.status()
+        self.assertEqual(self._shared.ask_control("GET", "/health/readiness").status, 200)
+        after = self._shared.status()
+        self.assertEqual((after["requests"], after["probes"]), (before["requests"], before["probes"]))
+        self.assertEqual(self._shared.ask_control("GET", "/flowgate/nothing").status, 404)
+
+    def test_the_public_socket_knows_nothing_of_flowgate(self: Any) -> None:
+        self.assertNotIn(b"in_flight", self._shared.ask("GET", "/flowgate/status").body)
+
+    def test_it_was_warmed_without_the_user_s_models(self: Any) -> None:
+        warm_up = self._shared.status()["warm_up"]
+        self.assertEqual(warm_up["kind"], "deep" if self.warms_deeply else "light", warm_up)
+        self.assertEqual(set(warm_up["answers"].values()), {200}, warm_up)
+        self.assertNotIn("flowgate-warm-up", [b.get("model") for b in self._upstream.requests])
+
+    # counters
+
+    def counted(self: Any, path: str, document: dict[str, Any], *, key: str | None = KEY) -> tuple[Reply, Any]:
+        """Ask, and the difference the question made: (answer, {requests, failures, by_model, by_status, ...})."""
+        before = self._shared.status()
+        reply = self._shared.ask("POST", path, document, key=key)
+        after = self._shared.status()
+        delta = {name: after[name] - before[name] for name in ("requests", "failures", "probes")}
+        for table in ("by_status", "by_model"):
+            rows = {k: _count(v) - _count(before[table].get(k, 0)) for k, v in after[table].items()}
+            delta[table] = {k: v for k, v in rows.items() if v}
+        self.assertEqual(after["in_flight"], 0)
+        return reply, delta
+
+    def test_a_completion_is_counted_by_the_name_the_client_used(self: Any) -> None:
+        reply, delta = self.counted("/v1/chat/completions", chat("alpha"))
+        self.assertEqual(reply.json()["choices"][0]["message"]["content"], "hi from alpha")
+        self.assertEqual(
+            delta, {"requests": 1, "failures": 0, "probes": 0, "by_status": {"200": 1}, "by_model": {"alpha": 1}}
+        )
+
+    def test_a_streamed_completion_is_counted_too(self: Any) -> None:
+        reply, delta = self.counted("/v1/chat/completions", chat("beta", stream=True))
+        self.assertIn(b"data: [DONE]", reply.body)
+        self.assertEqual(delta["by_model"], {"beta": 1})
+
+    def test_messages_plain_and_streamed(self: Any) -> None:
+        turn = {"model": "up", "max_tokens": 20, "messages": [{"role": "user", "content": "hello"}]}
+        plain, delta = self.counted("/v1/messages", turn)
+        self.assertEqual(plain.json()["content"][0]["text"], TEXT)
+        self.assertEqual((delta["by_model"], delta["by_status"]), ({"up": 1}, {"200": 1}))
+        streamed, delta = self.counted("/v1/messages", {**turn, "stream": True})
+        self.assertIn(b"message_stop", streamed.body)
+        self.assertEqual((delta["by_model"], delta["by_status"]), ({"up": 1}, {"200": 1}))
+
+    def test_an_unknown_model_gets_no_row_of_its_own(self: Any) -> None:
+        reply, delta = self.counted("/v1/chat/completions", chat("no-such-model"))
+        self.assertEqual(reply.status, 400)
+        self.assertEqual(delta["failures"], 0)
+        self.assertEqual((delta["by_model"], delta["by_status"]), ({"other": 1}, {"400": 1}))
+
+    def test_a_failing_upstream_is_a_failure_of_its_model(self: Any) -> None:
+        reply, delta = self.counted("/v1/chat/completions", chat("failing"))
+        self.assertEqual(reply.status, 500)
+        self.assertEqual((delta["failures"], delta["by_status"]), (1, {"500": 1}))
+        self.assertEqual(self._shared.status()["by_model"]["failing"]["failures"], 1)
+
+    def test_without_a_key_nothing_is_answered(self: Any) -> None:
+        reply, delta = self.counted("/v1/chat/completions", chat("alpha"), key=None)
+        self.assertEqual(reply.status, self.no_key_status)
+        self.assertEqual(delta["by_status"], {str(self.no_key_status): 1})
+
+    def test_probes_are_counted_apart_and_answer_without_a_key(self: Any) -> None:
+        before = self._shared.status()
+        for path in ("/health/liveliness", "/health/readiness"):
+            self.assertEqual(self._shared.ask("GET", path, key=None).status, 200)
+        after = self._shared.status()
+        self.assertEqual((after["requests"], after["probes"]), (before["requests"], before["probes"] + 2))
+
+    def test_nothing_of_a_prompt_or_an_answer_is_kept(self: Any) -> None:
+        self._shared.ask("POST", "/v1/chat/completions", {**chat("alpha"), "user": "prompt-canary"})
+        status = json.dumps(self._shared.status())
+        self.assertNotIn("prompt-canary", status)
+        self.assertNotIn("hi from alpha", status)
+
+    def test_answers_carry_a_date(self: Any) -> None:
+        self.assertRegex(self._shared.ask("GET", "/v1/models").headers["date"], r"^\w{3}, \d{2} \w{3} \d{4} .* GMT$")
+
+    # signals
+
+    def test_a_hangup_does_not_end_it(self: Any) -> None:
+        self._shared.signal(signal.SIGHUP)
+        self.assertEqual(self._shared.ask("POST", "/v1/chat/completions", chat("alpha")).status, 200)
+        self.assertIsNone(self._shared.process.poll())
+
+    def streaming(self: Any, it: Running) -> http.client.HTTPResponse:
+        """A slow stream that is under way."""
+        self._upstream.streaming.clear()
+        connection = http.client.HTTPConnection(*it.address, timeout=60)
+        self.addCleanup(connection.close)
+        headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", json.dumps(chat("slow", stream=True)), headers)
+        self.assertTrue(self._upstream.streaming.wait(30), "the stream did not begin")
+        return connection.getresponse()
+
+    def test_a_drain_finishes_the_stream_and_ends_with_zero(self: Any) -> None:
+        it = self.start("drain", self.hold())
+        it.wait_ready()
+        answer = self.streaming(it)
+        it.signal(signal.SIGTERM)
+        it.wait_line("draining", 10)
+        during = it.status()
+        self.assertTrue(during["draining"])
+        self.assertFalse(during["ready"])
+        self.assertEqual(during["in_flight"], 1)
+        self.assertGreater(during["oldest_in_flight_s"], 0)
+        body = answer.read()
+        self.assertIn(f"w{SLOW_CHUNKS - 1} ".encode(), body)
+        self.assertIn(b"data: [DONE]", body)
+        self.assertEqual(it.wait_exit(), 0, "\n".join(it.lines + it.errors))
+
+    def test_told_twice_it_ends_at_once(self: Any) -> None:
+        it = self.start("twice", self.hold())
+        it.wait_ready()
+        answer = self.streaming(it)
+        it.signal(signal.SIGTERM)
+        it.wait_line("draining", 10)
+        it.signal(signal.SIGTERM)
+        self.assertNotEqual(it.wait_exit(5), 0)
+        with self.assertRaises((http.client.HTTPException, OSError)):
+            answer.read()
+
+    # change of hands
+
+    def test_two_on_one_socket_change_hands_without_a_failed_request(self: Any) -> None:
+        held = self.hold()
+        old = self.start("old", held)
+        old.wait_ready()
+        load = Load(held.getsockname())
+        self.addCleanup(load.stop)
+        load.start()
+        new = self.start("new", held)
+        new.wait_ready()
+        load.wait_for(200)
+        old.signal(signal.SIGTERM)
+        self.assertEqual(old.wait_exit(), 0)
+        load.wait_for(200)
+        load.stop()
+        self.assertEqual(load.failed, [])
+        self.assertGreater(new.status()["requests"], 100)
+        self.assertEqual(new.status()["failures"], 0)
+
+    # starts that fail
+
+    def fails(self: Any, it: Running) -> str:
+        """The one line that a start that fails says on stderr."""
+        self.assertNotEqual(it.wait_exit(120), 0)
+        lines = [line for line in it.errors if line.startswith("flowgate-runner: ")]
+        self.assertEqual(len(lines), 1, "\n".join(it.errors))
+        return str(lines[0])
+
+    def test_a_config_that_is_not_there_is_one_line(self: Any) -> None:
+        it = self.start("missing", self.hold(), env={"CONFIG_FILE_PATH": "/nowhere/config.yaml"})
+        self.assertIn("the config file /nowhere/config.yaml does not exist", self.fails(it))
+
+    def test_a_broken_config_is_one_line_with_the_reason(self: Any) -> None:
+        line = self.fails(self.start("broken", self.hold(), "model_list: [\n"))
+        self.assertIn("did not start", line)
+        self.assertIn("while parsing", line)
+
+    def test_without_a_master_key(self: Any) -> None:
+        it = self.start("keyless", self.hold(), env={"LITELLM_MASTER_KEY": ""})
+        if self.needs_master_key:
+            self.assertIn("master key", self.fails(it))
+        else:
+            it.wait_ready()
+
+    # a config file of the user's
+
+    def test_an_overlay_lies_over_file_and_includes_and_callbacks_load(self: Any) -> None:
+        folder = self._folder / "own"
+        folder.mkdir()
+        (folder / "more.yaml").write_text(MODELS)
+        (folder / "own_hooks.py").write_text(_HOOKS)
+        overlay = folder / "overlay.json"
+        overlay.write_text(json.dumps({"model_list": _ONE_MODEL, "litellm_settings": {"success_callback": None}}))
+        config = "include: [more.yaml]\nlitellm_settings: {callbacks: own_hooks.instance}\n"
+        env = {"FLOWGATE_OVERLAY": str(overlay)}
+        it = self.start("own", self.hold(), config, env=env)
+        it.wait_ready()
+        models = [m["id"] for m in it.ask("GET", "/v1/models").json()["data"]]
+        self.assertEqual(models, ["gamma"])
+        self.assertIn("own_hooks loaded", it.lines)
+        self.assertEqual(it.status()["warm_up"]["kind"], "light")
+
+    def test_it_asks_nothing_of_the_network_at_start(self: Any) -> None:
+        with socket.socket() as proxy:
+            proxy.bind(("127.0.0.1", 0))
+            proxy.listen()
+            proxy.setblocking(False)
+            address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+            env = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "https_proxy", "http_proxy"), address)
+            it = self.start("quiet", self.hold(), MODELS, env=env)
+            it.wait_ready()
+            with self.assertRaises(BlockingIOError):
+                proxy.accept()
+
+
+_HOOKS = """\
+try:
+    from litellm.integrations.custom_logger import CustomLogger as Base
+except ImportError:
+    Base = object
+
+
+class Hooks(Base):
+    pass
+
+
+instance = Hooks()
+print("own_hooks loaded", flush=True)
+"""
+_ONE_MODEL = [
+    {
+        "model_name": "gamma",
+        "litellm_params": {"model": "openai/fake", "api_key": "sk-none", "mock_response": "hi from gamma"},
+    }
+]
+
+
+def _count(row: Any) -> int:
+    return int(row["requests"]) if isinstance(row, dict) else int(row)
+
+
+class Load:
+    """Clients that never try again: half keep their connection, half make one for each request."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+        self._stop = threading.Event()
+        self._news = threading.Condition()
+        self.done = 0
+        self.failed: list[str] = []
+        self._threads = [threading.Thread(target=self._client, args=(n % 2 == 0,)) for n in range(CLIENTS)]
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End, when every request under way is answered."""
+        self._stop.set()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(60)
+
+    def wait_for(self, more: int) -> None:
+        """Wait until `more` further requests are through; AssertionError after 120 s."""
+        with self._news:
+            wanted = self.done + more
+            if not self._news.wait_for(lambda: self.done >= wanted or bool(self.failed), 120):
+                raise AssertionError(f"{self.done} of {wanted} requests in 120 s")
+
+    def _client(self, keeps: bool) -> None:
+        connection: http.client.HTTPConnection | None = None
+        while not self._stop.wait(0.01):
+            if connection is None:
+                connection = http.client.HTTPConnection(*self._address, timeout=60)
+            try:
+                reply = request(connection, "POST", "/v1/chat/completions", chat("alpha"))
+                problem = None if reply.status == 200 else f"{reply.status}: {reply.body[:200]!r}"
+            except (OSError, http.client.HTTPException) as error:
+                problem = f"{type(error).__name__}: {error}"
+                reply = None
+            with self._news:
+                self.done += 1
+                if problem:
+                    self.failed.append(problem)
+                self._news.notify_all()
+            if not keeps or reply is None or reply.headers.get("connection") == "close":
+                connection.close()
+                connection = None
+        if connection:
+            connection.close()
+
+
+def real_python(version: str) -> Path:
+    """The interpreter of an environment with the real LiteLLM, made by our own bootstrap."""
+    python = artifacts.litellm_environment(version).python
+    assert python is not None, version
+    return python
