@@ -364,7 +364,7 @@ def read_request(stream: Any) -> Request | None:
     if len(start) != 3:
         return None
     headers: dict[str, str] = {}
-    while line := stream.readline(65536).strip().decode("latin-1"):
+    while line := stream.readline(65536).strip().decode("utf-8", "surrogateescape"):
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
     path, _, query = start[1].partition("?")

@@ -48,6 +48,7 @@ _ELSEWHERE = frozenset(BLANKED) - {"MANAGEMENT_PASSWORD"}
 _REFUSED_ARGS = re.compile(
     r"--?(config|password|tui|standalone|home-jwt|vertex-import|project_id|([a-z-]*-)?login)(=|$)"
 )
+_NO_RELAY = "this version of Flowgate has no relay yet: CLIProxyAPI is restarted"
 _VERSION_LINE = re.compile(r"CLIProxyAPI Version: (\S+?), Commit: ")
 
 
@@ -91,8 +92,8 @@ def prepare(
         host=service.host,
         port=service.port,
         inherit_socket=False,
-        handover=_handover(loaded)[0],
-        handover_reason=_handover(loaded)[1],
+        handover="restart",
+        handover_reason=_NO_RELAY if service.handover == "relay" else None,
         args=tuple(service.args),
         env=tuple(sorted((k, v) for k, v in service.env.items() if k not in from_env)),
         secret_env=tuple(sorted(wanted)),
@@ -202,20 +203,6 @@ def _probes(asked: Any, version: str) -> ProbeSpec:
 def _scheme(document: Document) -> str:
     tls = document.value.get("tls")
     return "https" if isinstance(tls, dict) and tls.get("enable") is True else "http"
-
-
-def _handover(loaded: Loaded) -> tuple[str, str | None]:
-    """How it changes hands, and why not as asked for."""
-    service = loaded.config.services.cliproxyapi
-    if service.handover == "inherit":
-        return "restart", "CLIProxyAPI cannot take over an open socket"
-    if service.handover == "relay" and not _loopback(service.host):
-        return "restart", "behind a relay every client looks local, which its management API trusts: loopback only"
-    return service.handover, None
-
-
-def _loopback(host: str) -> bool:
-    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
 
 
 def _refuse(loaded: Loaded) -> None:

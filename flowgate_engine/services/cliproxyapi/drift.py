@@ -1,8 +1,9 @@
 """What the running program wrote into its copy of the config, key by key.
 
 Compared as documents, because each of its writes lays the whole file out anew (two spaces of
-indentation, comment lines at the margin, one space before a comment, no blank lines in lists). Its
-hashing of `remote-management.secret-key` is not drift: it does that to every plaintext key.
+indentation, comment lines at the margin, one space before a comment, no blank lines in lists). Two things
+are not drift: it hashes every plaintext `remote-management.secret-key`, and each change by its management
+API makes it spell out some of its defaults (measured: 6.10.9 one key, 7.2.140 four).
 """
 
 from __future__ import annotations
@@ -21,6 +22,33 @@ from .substitute import SECRET_KEY
 
 _BCRYPT = ("$2a$", "$2b$", "$2y$")
 _SHOWN = 60
+_IN_FLIGHT = "credential-in-flight"
+_DEFAULTS: dict[str, Any] = {
+    "redis-usage-queue-retention-seconds": 60,
+    "ws-auth": True,
+    "credential-concurrency": {
+        "cpa-heartbeat-timeout": "3s",
+        "cpa-cancel-bound": "5s",
+        "reclaim-grace": "5s",
+        "cleanup-interval": "5s",
+        "release-flush-interval": "250ms",
+        "release-max-backoff": "2s",
+        "busy-retry-min": "250ms",
+        "busy-retry-max": "1s",
+        "max-limit": 1000000,
+    },
+    _IN_FLIGHT: {
+        "snapshot-interval": "2s",
+        "stale-after": "10s",
+        "max-part-bytes": 262144,
+        "max-part-count": 64,
+        "max-revision-bytes": 16777216,
+        "max-aggregate-groups": 100000,
+        "max-details": 10000,
+        "max-string-bytes": 256,
+        "staging-retention": "1m",
+    },
+}
 
 
 class Change(NamedTuple):
@@ -48,7 +76,9 @@ def changes(rendered: bytes, copy: bytes, file: str) -> tuple[Change, ...]:
         )
     out: list[Change] = []
     _compare((), before.value, after.value, out)
-    return tuple(change for change in out if not _hashed(change))
+    # before 7 `ws-auth` is off by default, and there is no credential-in-flight
+    seven = _IN_FLIGHT in after.value
+    return tuple(change for change in out if not _hashed(change) and not _default(change, seven))
 
 
 def describe(found: tuple[Change, ...]) -> tuple[str, ...]:
@@ -66,6 +96,14 @@ def hashes(before: object, after: object) -> bool:
 
 def _hashed(change: Change) -> bool:
     return change.path == SECRET_KEY and bool(change.before) and hashes(change.before, change.after)
+
+
+def _default(change: Change, seven: bool) -> bool:
+    """Is this a default that it spelled out? Left away it means the same."""
+    if change.kind != "added" or len(change.path) != 1:
+        return False
+    key = change.path[0]
+    return key in _DEFAULTS and _DEFAULTS[key] == change.after and (seven or key != "ws-auth")
 
 
 def _compare(path: Path, before: Any, after: Any, out: list[Change]) -> None:

@@ -136,7 +136,8 @@ class WhatIsPutIn(unittest.TestCase):
 
 class Refused(unittest.TestCase):
     def test_every_missing_variable_at_each_of_its_places(self) -> None:
-        text = "api-keys:\n  - os.environ/ONE\n  - 'os.environ/TWO'\nx: os.environ/ONE\ny: os.environ/KEY\nz: os.environ/EMPTY\n"
+        text = "api-keys:\n  - os.environ/ONE\n  - 'os.environ/TWO'\nx: os.environ/ONE\n"
+        text += "y: os.environ/KEY\nz: os.environ/EMPTY\n"
         with self.assertRaises(ConfigError) as caught:
             render(text, env={"KEY": "k", "EMPTY": ""})
         found = [(str(p.place), p.hint) for p in caught.exception.problems]
