@@ -92,6 +92,10 @@ class Problems(ConfigCase):
         for service, path in (("litellm", "/health/readiness"), ("cliproxyapi", "/"), ("cliproxyapi", "/health")):
             self.parse(f"{MINIMAL}services:\n  {service}:\n    probes:\n      liveness_path: {path}\n")
 
+    def test_a_bare_off_becomes_the_off_that_was_meant(self) -> None:
+        text = MINIMAL + "on_change: off\n"
+        self.assertEqual("off", self.parse(edit(text, self.only(text).hint or "")).config.on_change)
+
     def test_all_problems_come_at_once_in_the_order_of_the_file(self) -> None:
         text = (
             MINIMAL + "services:\n  litellm:\n    prot: 1\n    version: 5\n    handover: relay\n"

@@ -171,7 +171,7 @@ class Secrets(Case):
 
     def test_links_and_pipes_are_not_followed(self) -> None:
         secrets.ensure(self.workspace)
-        (self.workspace.secrets / "LINK").symlink_to("/etc/passwd")
+        (self.workspace.secrets / "LINK").symlink_to("LITELLM_MASTER_KEY")
         os.mkfifo(self.workspace.secrets / "PIPE", 0o600)
         for name in ("LINK", "PIPE"):
             with self.assertRaises(FlowgateError):
@@ -211,10 +211,13 @@ class Trust(Case):
                 path.chmod(before)
                 may_run(self.workspace, [extra])
 
-    def test_the_target_of_a_link_counts(self) -> None:
-        real = self.root.parent / "real.yaml"
+    def test_the_folder_behind_a_link_counts(self) -> None:
+        folder = self.root.parent / "open"
+        folder.mkdir()
+        folder.chmod(0o777)
+        real = folder / "real.yaml"
         real.write_bytes(self.workspace.config.read_bytes())
-        real.chmod(0o666)
+        real.chmod(0o600)
         self.workspace.config.unlink()
         self.workspace.config.symlink_to(real)
         with self.assertRaises(RefusedError):
