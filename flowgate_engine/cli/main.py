@@ -44,8 +44,7 @@ def main(argv: list[str] | None = None) -> int:
             return code
         except BrokenPipeError:
             raise
-        except (KeyboardInterrupt, SystemExit, Exception) as raised:  # noqa: BLE001
-            # why: no traceback reaches a user; what nobody foresaw goes into a file
+        except (KeyboardInterrupt, SystemExit, Exception) as raised:  # why: no traceback reaches a user  # noqa: BLE001
             return _tell(raised, words)
     except BrokenPipeError:
         return _reader_gone()

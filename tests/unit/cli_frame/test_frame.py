@@ -50,6 +50,17 @@ class FrameCase(PretendCase):
         self.enterContext(mock.patch.dict(sys.modules, {module.__name__: module}))
         self.enterContext(mock.patch.dict(table.COMMANDS, {"testing": table.Command("testing", "for tests", "other")}))
 
+    def recorded(self, *names: str) -> list[tuple[object, ...]]:
+        """Let there be a command `testing`; what it was given, call by call."""
+        seen: list[tuple[object, ...]] = []
+
+        def run(args: object) -> int:
+            seen.append(tuple(getattr(args, name) for name in names))
+            return 0
+
+        self.with_command(run)
+        return seen
+
 
 class Finding(FrameCase):
     def test_help_lists_every_command_and_imports_none(self) -> None:
@@ -87,8 +98,7 @@ main(['--config', {str(self.workspace.config)!r}]); print(*sys.modules)"""
         self.assertRegex(out, r"^flowgate \d+\.\d+\.\d+\n$")
 
     def test_config_before_the_command_reaches_it_and_the_hints(self) -> None:
-        seen = []
-        self.with_command(lambda args: seen.append((args.config, args.program)) or 0)
+        seen = self.recorded("config", "program")
         self.flowgate("--config", "a b/flowgate.yaml", "testing")
         self.flowgate("--config=x", "testing")
         self.assertEqual(
@@ -96,8 +106,7 @@ main(['--config', {str(self.workspace.config)!r}]); print(*sys.modules)"""
         )
 
     def test_json_is_taken_anywhere_but_not_after_two_dashes(self) -> None:
-        seen = []
-        self.with_command(lambda args: seen.append((args.json, args.words)) or 0)
+        seen = self.recorded("json", "words")
         for words in (["--json", "testing"], ["testing", "--json", "a"], ["testing", "--", "--json"]):
             self.flowgate(*words)
         self.assertEqual(seen, [(True, []), (True, ["a"]), (False, ["--json"])])
@@ -180,12 +189,13 @@ class Wrong(FrameCase):
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
 
     def test_a_reader_that_goes_away_is_no_error(self) -> None:
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         reading, writing = os.pipe()
         os.close(reading)
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "flowgate_engine.cli.main", "--help"],
-                stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False,
+                stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False, env=buffered,
             )  # fmt: skip
         finally:
             os.close(writing)

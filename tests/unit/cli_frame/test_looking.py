@@ -14,6 +14,7 @@ from unittest import mock
 from flowgate_engine.cli import present
 from flowgate_engine.cli.present import Column, Paper
 from flowgate_engine.cli.status import headline, lines
+from flowgate_engine.models.snapshots import Snapshot
 from flowgate_engine.store import snapshot
 from flowgate_engine.store.records import ProbeRow, UsageRow
 from tests.support import schema
@@ -59,7 +60,7 @@ class LookCase(FrameCase):
         store.put_usage(UsageRow(service, now, 2.5, 50_000_000, 7, 1, 3))
         self.status_file(service, 1, self.identity(pid))
 
-    def now(self) -> snapshot.Snapshot:
+    def now(self) -> Snapshot:
         return snapshot.build(self.workspace)
 
 

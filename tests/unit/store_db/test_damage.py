@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import sqlite3
 import threading
 from pathlib import Path
+from unittest import mock
 
 from flowgate_engine.store import readonly
 from flowgate_engine.store.db import Store
@@ -68,7 +70,8 @@ class Damaged(StoreCase):
         with contextlib.closing(self.open()) as store:
             store.set_desired("cliproxyapi", wanted="up", epoch=1, spec_json=b"{}")
         with contextlib.closing(sqlite3.connect(self.workspace.database, isolation_level=None)) as raw:
-            raw.execute("UPDATE desired SET spec_json = 'other' WHERE service = 'cliproxyapi'")
+            raw.execute("UPDATE desired SET spec_json = CAST('other' AS BLOB) WHERE service = 'cliproxyapi'")
+            raw.execute("INSERT INTO desired VALUES ('text', 'up', 1, NULL, 'no bytes', 0, NULL)")
             page = raw.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events'").fetchone()[0]
             size = raw.execute("PRAGMA page_size").fetchone()[0]
         with self.workspace.database.open("r+b") as file:
@@ -104,6 +107,21 @@ class Damaged(StoreCase):
         self.assertEqual(len(stores), 4)
         self.assertEqual([e.kind for e in stores[0].events()], ["store.recovered"])
         self.assertEqual(len([n for n in parts(self.workspace.state) if ".damaged-" in n]), 1)
+
+    def test_one_that_somebody_else_has_just_mended_is_left_alone(self) -> None:
+        self.filled()
+        whole = self.workspace.database.read_bytes()
+        self.workspace.database.write_bytes(b"this is no database. " * 500)
+
+        def mended(_: int, how: int) -> None:
+            self.assertEqual(how, fcntl.LOCK_EX)
+            self.workspace.database.write_bytes(whole)
+
+        with mock.patch("fcntl.flock", mended):
+            store = self.open()
+        self.assertEqual([e.message for e in store.events()], ["before"])
+        self.assertIsNone(store.recovered)
+        self.assertFalse(any(".damaged-" in name for name in parts(self.workspace.state)))
 
     def test_one_that_was_moved_away_is_left_alone_and_begun_anew(self) -> None:
         first, reader = self.open(), self.open(readonly=True)
