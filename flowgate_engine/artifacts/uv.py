@@ -27,7 +27,11 @@ _DROPPED = re.compile(r"UV_.*|PYTHON.*|PIP_.*|VIRTUAL_ENV.*|CONDA_.*|PYC_INVALID
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _DOWNLOADING = re.compile(r"Downloading (\S+) \(([\d.]+)(B|KiB|MiB|GiB)\)")
 _DOWNLOADED = re.compile(r"Downloaded (\S+)")
-_STEP = re.compile(r"(Resolved|Prepared|Installed|Bytecode compiled|Checked) \d+ \w+.*")
+_STEP = re.compile(r"(Resolved|Prepared|Installed) (\d+) packages?")
+#: What uv begins when it says that it has done the other.
+_NEXT = {"Resolved": "unpacking {} packages", "Prepared": "copying {} packages", "Installed": "compiling {} packages"}
+#: Seconds between two looks at how a folder has grown: each costs a stat for every file.
+LOOK = 2.0
 
 
 def find() -> str:
@@ -128,7 +132,7 @@ class _Meter:
         elif match := _DOWNLOADED.search(line):
             self.done.add(match[1])
         elif match := _STEP.search(line):
-            self.step = match[0]
+            self.step = _NEXT[match[1]].format(match[2])
 
     def bytes(self) -> tuple[int, int | None]:
         total = sum(self.sizes.values())
@@ -138,6 +142,7 @@ class _Meter:
 def _listen(job: Job, step: str, process: subprocess.Popen[bytes], watch: Path | None) -> tuple[str, str]:
     """Read both pipes to their end, telling progress at least twice a second."""
     assert process.stdout is not None and process.stderr is not None
+    grown, looked = 0, 0.0
     meter, kept = _Meter(), {"out": bytearray(), "err": bytearray()}
     end = time.monotonic() + DEADLINE
     pending = b""
@@ -159,7 +164,9 @@ def _listen(job: Job, step: str, process: subprocess.Popen[bytes], watch: Path |
                 raise FlowgateError(f"{step}: uv was not done after {DEADLINE:.0f} s", hint=job.command)
             done, total = meter.bytes()
             if watch is not None and (total is None or done >= total):
-                job.tell(f"{step}: {meter.step}" if meter.step else step, folder_size(watch), None)
+                if time.monotonic() - looked > LOOK:
+                    grown, looked = folder_size(watch), time.monotonic()
+                job.tell(meter.step or step, grown, None)
             else:
                 job.tell(f"{step}: downloading" if total else step, done, total)
     while process.poll() is None:  # the pipes are closed, so it is about to end
