@@ -69,8 +69,11 @@ class Daemon:
         for name, kept in self.kept.items():
             kept.begin(adopted.get(name), seen.get(name))
         self.operations.resume()
-        serving = asyncio.create_task(self._server._serve(sockets=[api_socket]))
-        await self._ending.wait()
+        serving = self.ground.spawn(self._server._serve(sockets=[api_socket]), "api")
+        ending = asyncio.ensure_future(self._ending.wait())
+        await asyncio.wait({ending, self.ground.failed}, return_when=asyncio.FIRST_COMPLETED)
+        if self.ground.failed.done():
+            self.ground.failed.result()
         self._server.stopping.set()
         self._server.should_exit = True
         await serving

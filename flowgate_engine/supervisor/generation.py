@@ -72,6 +72,9 @@ class Generation:
         """CPU seconds used and the monotonic time they were read at."""
         self.drift: tuple[str, ...] = ()
         self.drift_stamp: tuple[int, int] | None = None
+        self.ending = False
+        """It is being stopped: whoever stops it looks after its keeper too."""
+        self._final: Mapping[str, Any] = {}
         self.lost = False
         """Keeper and child went together, so that nobody saw how it ended."""
 
@@ -126,7 +129,7 @@ class Generation:
             await handle.release()
             ground.store.end_generation(name, number)
             raise FlowgateError(f"{name} cannot be executed: {error}")
-        return cls(
+        begun = cls(
             ground,
             name,
             spec,
@@ -137,6 +140,8 @@ class Generation:
             started_at=started_at,
             control_socket=made.control_socket,
         )
+        begun.listener = inherited
+        return begun
 
     @classmethod
     async def adopt(cls, ground: Ground, name: str, folder: Path) -> Generation | None:
@@ -184,7 +189,7 @@ class Generation:
     @property
     def status(self) -> Mapping[str, Any]:
         """The newest status of the keeper."""
-        return self.handle.status
+        return self._final or self.handle.status
 
     @property
     def exited(self) -> bool:
@@ -229,8 +234,19 @@ class Generation:
     # its end
 
     async def stop(self, drain: float, kill_after: float) -> None:
-        """Drain, TERM, KILL, sweep, verify: the keeper does it, this waits for it."""
-        await self.handle.stop(drain, kill_after)
+        """Drain, TERM, KILL, sweep, verify: the keeper does it, this waits for it.
+
+        A keeper that is killed meanwhile is followed by another, which has what is left of the time.
+        """
+        self.ending = True
+        self.listener = None  # a keeper that follows another in a stop has nothing to offer
+        until = time.monotonic() + drain
+        while not self.exited:
+            try:
+                self._final = await self.handle.stop(max(0.0, until - time.monotonic()), kill_after)
+            except keeperclient.KeeperGoneError:
+                if not await self.revive_keeper():
+                    self.lost = True
         await self.finish()
 
     async def until_draining(self, stopping: asyncio.Task[None]) -> None:

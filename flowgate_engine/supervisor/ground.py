@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from ..models.events import KINDS, LEVELS
@@ -36,7 +36,9 @@ class Ground:
         self.environment: dict[str, str] = {}
         """Values that clients brought for names the configs mention. Never written down."""
         self.changed = asyncio.Condition()
-        self._notifying: set[asyncio.Task[None]] = set()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the exception of a task that must not end: a supervisor with half its parts is worse than none."""
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def emit(
         self,
@@ -54,9 +56,19 @@ class Ground:
 
     def touch(self) -> None:
         """Something that a snapshot shows has changed: wake whoever waits for it."""
-        task = asyncio.get_running_loop().create_task(self._notify())
-        self._notifying.add(task)
-        task.add_done_callback(self._notifying.discard)
+        self.spawn(self._notify(), "notify")
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` as a task of the supervisor; if it fails, the supervisor ends and a keeper starts another."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
+            self.failed.set_exception(error)
 
     async def _notify(self) -> None:
         async with self.changed:

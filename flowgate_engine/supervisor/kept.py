@@ -81,11 +81,11 @@ class Kept:
                 )
             else:
                 self._become(states.STARTING, f"adopted g{adopted.number}")
-            adopted.watcher = asyncio.create_task(watch(self, adopted), name=f"watch {self.name}")
+            adopted.watcher = self.ground.spawn(watch(self, adopted), f"watch {self.name}")
         elif seen is not None and seen.state in (states.FAILED, states.HELD):
             self.state, self.reason = seen.state, seen.reason
             self.failed_epoch = self.epoch if seen.state == states.FAILED else None
-        self._task = asyncio.create_task(self._run(), name=f"keep {self.name}")
+        self._task = self.ground.spawn(self._run(), f"keep {self.name}")
 
     async def end(self) -> None:
         """Stop keeping; what runs goes on running."""
@@ -167,7 +167,7 @@ class Kept:
             service=self.name,
             data={"generation": live.number, "pid": live.pid, "version": self.spec.version},
         )
-        live.watcher = asyncio.create_task(watch(self, live), name=f"watch {self.name}")
+        live.watcher = self.ground.spawn(watch(self, live), f"watch {self.name}")
 
     async def _after_exit(self, live: Generation) -> None:
         uptime = time.time() - live.started_at
@@ -235,7 +235,7 @@ class Kept:
         keep = keep and (self.spec.host, self.spec.port) == (live.spec.host, live.spec.port) if self.spec else False
         if not keep:
             self._close_listener()
-        stopping = asyncio.create_task(self._retire(live), name=f"retire {self.name} g{live.number}")
+        stopping = self.ground.spawn(self._retire(live), f"retire {self.name} g{live.number}")
         self._retiring.add(stopping)
         stopping.add_done_callback(self._retired)
         if live.spec.inherit_socket:

@@ -148,7 +148,7 @@ class Operations:
             f"{request.text} (asked by {request.by})",
             data={"id": number, "kind": request.kind, "services": list(request.services)},
         )
-        self._task = asyncio.create_task(self._carry_out(number, request, steps, former, applied))
+        self._task = self.ground.spawn(self._carry_out(number, request, steps, former, applied), request.text)
 
     async def _carry_out(
         self, number: int, request: Request, steps: Steps, former: Mapping[str, Any], applied: str | None

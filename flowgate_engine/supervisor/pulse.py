@@ -34,6 +34,8 @@ async def _follow_keeper(kept: Kept, live: Generation) -> None:
             kept.poke()
             if live.exited:
                 return
+        if live.ending or live.exited:
+            return
         if not await live.revive_keeper():
             live.lost = True
             kept.poke()
