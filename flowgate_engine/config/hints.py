@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -49,6 +48,8 @@ def begins_earlier(problem: str) -> bool:
 
 def near(word: object, known: Iterable[str]) -> str | None:
     """The known word that was probably meant."""
+    import difflib  # late: only errors need it
+
     found = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
     return found[0] if found else None
 

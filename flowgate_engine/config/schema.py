@@ -110,7 +110,7 @@ Handover = Literal["inherit", "relay", "restart"]
 class Section(BaseModel):
     """Base of all sections: unknown keys are errors, values never stand in messages."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class PypiSource(Section):

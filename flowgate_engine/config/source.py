@@ -12,7 +12,8 @@ from . import mask
 MAX_BYTES = 1_000_000
 _BOM = b"\xef\xbb\xbf"
 #: What YAML 1.1 does not let stand in a file (libyaml's reader refuses the same).
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_FORBIDDEN_ASCII = re.compile("[^\t\n\r\x20-\x7e]")
+_FORBIDDEN = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 _STEP = 1024
 _WIDTH = 100
@@ -31,7 +32,9 @@ class Source:
         self._starts = [0, *(m.end() for m in _NEWLINE.finditer(self.text))]
         self._bom = len(_BOM) if data.startswith(_BOM) else 0
         self._chunks: list[int] | None = None
-        found = _FORBIDDEN.search(self.text)
+        # compiled only where it is needed: the large classes take 5 ms
+        pattern = _FORBIDDEN_ASCII if self.text.isascii() else re.compile(_FORBIDDEN)
+        found = pattern.search(self.text)
         if found:
             place = self.place(found.start())
             raise ConfigError(
