@@ -36,7 +36,7 @@ async def get(host: str, port: int, path: str) -> Answer:
     """GET http://host:port/path. The caller bounds it. OSError as it comes, NoAnswerError for no HTTP."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with _socket(family) as sock:
-        return await _exchange(sock, (host, port), _name(host, port), path)
+        return await _exchange(sock, (host, port), host_header(host, port), path)
 
 
 async def get_unix(control_socket: Path, path: str) -> Answer:
@@ -45,7 +45,8 @@ async def get_unix(control_socket: Path, path: str) -> Answer:
         return await _exchange(sock, str(control_socket), "localhost", path)
 
 
-def _name(host: str, port: int) -> str:
+def host_header(host: str, port: int) -> str:
+    """The value of Host for an address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -53,6 +53,8 @@ def materialize(spec: LaunchSpec, seat: Seat, read: Reader, values: Values) -> L
     """
     options = spec.options
     folder = atomic.private_folder(seat.folder)
+    for name, text in json.loads(read(options["runner"])).items():
+        _put(folder / name, text.encode())
     for name, sha256 in options["files"].items():
         _put(folder / name, read(sha256))
     config, overlay = _config(spec, seat, read)

@@ -192,8 +192,14 @@ def _freeze(
         frozen.append(Input(name, objects.put(data), str(origin)))
         return frozen[-1].sha256
 
-    written = {f: keep(f, (_RUNNER / f).read_bytes(), _RUNNER / f) for f in _RUNNER_FILES}
-    options: dict[str, Any] = {"base": str(base.path) if base.path else None, "config": None, "overlay": None}
+    runner = {name: (_RUNNER / name).read_text("utf-8") for name in _RUNNER_FILES}
+    written: dict[str, str] = {}
+    options: dict[str, Any] = {
+        "runner": keep("runner", json.dumps(runner).encode(), _RUNNER),
+        "base": str(base.path) if base.path else None,
+        "config": None,
+        "overlay": None,
+    }
     if base.path is None:
         options["config"] = keep(CONFIG, render.render(loaded, profile), loaded.workspace.config)
         for module in modules:

@@ -100,6 +100,7 @@ def control_socket(environ: Mapping[str, str]) -> socket.socket:
             os.unlink(path)
         control.bind(path)
     except OSError as error:
+        control.close()
         raise RunnerError(f"the control socket {path} cannot be made: {error.strerror or error}") from error
     finally:
         os.umask(mask)
