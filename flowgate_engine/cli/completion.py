@@ -6,6 +6,7 @@ import argparse
 from typing import NamedTuple
 
 from . import common
+from .parser import Parser
 from .table import COMMANDS
 
 #: Options before the command, with their help.
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 def levels() -> list[Level]:
     """Every command and what may follow it, read from the parsers of all modules."""
-    top = common.Parser(prog="flowgate")
+    top = Parser(prog="flowgate")
     commands: common.Commands = top.add_subparsers(dest="command")  # type: ignore[assignment]
     for module in dict.fromkeys(command.module for command in COMMANDS.values()):
         next(c for c in COMMANDS.values() if c.module == module).load().register(commands)

@@ -31,7 +31,7 @@ def register(commands: common.Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print events; one JSON document a line with --json. 0, also when there are none."""
+    """Print events. With --json one document, with -f as well one a line. 0, also when there are none."""
     for kind in args.kind:
         if not any(known == kind or (kind.endswith(".") and known.startswith(kind)) for known in KINDS):
             raise common.no_such("kind of event", kind, KINDS, f"{args.program} events --kind")
@@ -39,8 +39,11 @@ def run(args: argparse.Namespace) -> int:
     with open_database(workspace, readonly=True) as store:
         seq = store.last_seq()
         found = store.newest_events(args.lines, kinds=args.kind, service=args.service)
-        for event in found:
-            _show(event, args)
+        if args.json and not args.follow:
+            common.print_json({"events": [event_document(event) for event in found]})
+        else:
+            for event in found:
+                _show(event, args)
         for warning in store.warnings:
             print(f"flowgate: warning: {warning}", file=sys.stderr)
         if args.service and not found and args.service not in _services(store):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from typing import TYPE_CHECKING, Any
 
 from ..models import states
 from ..models.snapshots import Service, Snapshot
 from ..store import snapshot as snapshots
 from . import common, present
 from .present import Column, Paper
+
+if TYPE_CHECKING:
+    import argparse
+    from types import SimpleNamespace
+
+#: What the parser gives when no option is; a test holds it to the parser.
+DEFAULTS: dict[str, Any] = {"watch": False, "interval": 2.0}
 
 #: `keep`: what is left out first on a narrow terminal.
 COLUMNS = (
@@ -39,7 +46,7 @@ def register(commands: common.Commands) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace | SimpleNamespace) -> int:
     """Print the status. 0 also when nothing runs: `health` is the command that judges."""
     workspace = common.workspace(args)
 

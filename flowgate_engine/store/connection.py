@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
+from _thread import RLock  # `threading` has it too, for 1.5 ms more
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ class Database:
         """Why nothing can be read, for a reader; a writer raises instead."""
         self.recovered: recover.Recovery | None = None
         """Set when this connection moved a damaged database aside."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         with self._lock:

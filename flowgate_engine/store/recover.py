@@ -100,7 +100,7 @@ def _healthy(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> bool:
 
 def _fill(fresh: sqlite3.Connection, moved: Path, reason: str) -> None:
     reason = " ".join(reason.split())
-    kept = _desired(moved)
+    kept, profile = _desired(moved)
     now = time.time()
     message = f"state.db was damaged ({reason}) and moved to {moved}; {len(kept)} services' settings were kept"
     event = (now, "store.recovered", "error", message, json.dumps({"moved_to": str(moved), "reason": reason}))
@@ -110,23 +110,31 @@ def _fill(fresh: sqlite3.Connection, moved: Path, reason: str) -> None:
     fresh.executemany(f"INSERT INTO desired ({_DESIRED}) VALUES (?, ?, ?, ?, ?, ?, ?)", kept)
     fresh.execute("INSERT INTO events (at, kind, level, message, data) VALUES (?, ?, ?, ?, ?)", event)
     fresh.execute("INSERT INTO meta (key, value) VALUES ('recovered', ?)", (notice,))
+    if profile is not None:
+        fresh.execute("INSERT INTO meta (key, value) VALUES ('profile', ?)", (profile,))
     fresh.execute("COMMIT")
 
 
-def _desired(moved: Path) -> list[tuple[object, ...]]:
-    """Rows of desired state whose spec still has the hash that stands beside it: proven, not guessed."""
+def _desired(moved: Path) -> tuple[list[tuple[object, ...]], str | None]:
+    """Rows of desired state whose spec still has the hash that stands beside it: proven, not guessed.
+
+    And the name of the profile, which is checked against the config before it is used.
+    """
     import hashlib  # late: 3 ms that only this rare way needs
 
     kept: list[tuple[object, ...]] = []
+    profile = None
     if not moved.exists() or not moved.stat().st_size:
-        return kept
+        return kept, profile
     damaged = sqlite3.connect(f"{moved.as_uri()}?mode=ro", uri=True)
     try:
+        for (value,) in damaged.execute("SELECT value FROM meta WHERE key = 'profile'"):
+            profile = value if isinstance(value, str) else None
         for row in damaged.execute(f"SELECT {_DESIRED} FROM desired"):
             if isinstance(row[4], bytes) and hashlib.sha256(row[4]).hexdigest() == row[3]:
                 kept.append(row)
     except sqlite3.Error:
-        return kept  # why: what could be read before the damage is all there is
+        return kept, profile  # why: what could be read before the damage is all there is
     finally:
         damaged.close()
-    return kept
+    return kept, profile

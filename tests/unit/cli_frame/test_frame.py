@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 from unittest import mock
 
-from flowgate_engine.cli import common, main, table
+from flowgate_engine.cli import common, main, status, table
 from flowgate_engine.errors import BusyError, ConfigError, Place
 from tests.support import schema
 from tests.support.pretend import PretendCase
@@ -79,6 +79,7 @@ import sys; from flowgate_engine.cli.main import main
 main(['--config', {str(self.workspace.config)!r}]); print(*sys.modules)"""
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
         heavy = {"pydantic", "yaml", "asyncio", "httpx", "rich", "dataclasses", "http.client", "psutil", "textual"}
+        heavy |= {"argparse", "hashlib", "shutil", "threading"}
         self.assertEqual(heavy & set(done.stdout.split("\n")[-2].split()), set())
 
     def test_every_command_of_the_table_is_there_and_has_help(self) -> None:
@@ -91,6 +92,20 @@ main(['--config', {str(self.workspace.config)!r}]); print(*sys.modules)"""
     def test_alone_it_is_status(self) -> None:
         self.assertEqual(self.here(), self.here("status"))
         self.assertEqual(self.here()[0], 0)
+
+    def test_status_without_options_is_what_its_parser_would_make_of_it(self) -> None:
+        words = main.Words(None, False, "status", ())
+        seen: list[dict[str, object]] = []
+
+        def run(args: object) -> int:
+            seen.append(dict(vars(args)))
+            return 0
+
+        with mock.patch.object(status, "run", run):
+            self.flowgate("status")
+            parsed = vars(main.parse(words))
+        ours = {name: value for name, value in parsed.items() if name not in ("command", "prog", "run")}
+        self.assertEqual(seen, [ours])
 
     def test_the_version(self) -> None:
         code, out, _ = self.flowgate("--version")

@@ -227,9 +227,8 @@ class Events(LookCase):
         self.assertRegex(out, r"^\d{4}-\S+Z  service\.state +litellm +m4\n$")
         code, out, err = self.here("events", "--json", "--service", "litellm")
         self.assertEqual((code, err), (0, ""))
-        for line in out.splitlines():
-            self.assertEqual(schema.problems(json.loads(line), schema.load("events")), [])
-        self.assertEqual(len(out.splitlines()), 5)
+        self.assertEqual(schema.problems(json.loads(out), schema.load("events")), [])
+        self.assertEqual([e["message"] for e in json.loads(out)["events"]], ["m0", "m1", "m2", "m3", "m4"])
 
     def test_a_kind_or_service_that_is_none(self) -> None:
         code, _, err = self.here("events", "--kind", "service.stat")
@@ -253,6 +252,13 @@ class Events(LookCase):
             code, out, _ = self.here("events", "-f", "--kind", "profile.set")
         self.assertEqual(code, 130)
         self.assertEqual([line.split()[-1] for line in out.splitlines()], ["before", "one", "two"])
+
+    def test_following_with_json_is_one_document_a_line(self) -> None:
+        self.store().append_event("profile.set", "before", data={"old": None})
+        with mock.patch("flowgate_engine.cli.events.time.sleep", side_effect=KeyboardInterrupt):
+            code, out, _ = self.here("events", "-f", "--json")
+        self.assertEqual((code, out.count("\n")), (130, 1))
+        self.assertEqual(schema.problems(json.loads(out), schema.load("event")), [])
 
 
 class Presenting(LookCase):

@@ -69,6 +69,7 @@ class Damaged(StoreCase):
         self.filled()
         with contextlib.closing(self.open()) as store:
             store.set_desired("cliproxyapi", wanted="up", epoch=1, spec_json=b"{}")
+            store.set_meta("profile", "cost")
         with contextlib.closing(sqlite3.connect(self.workspace.database, isolation_level=None)) as raw:
             raw.execute("UPDATE desired SET spec_json = CAST('other' AS BLOB) WHERE service = 'cliproxyapi'")
             raw.execute("INSERT INTO desired VALUES ('text', 'up', 1, NULL, 'no bytes', 0, NULL)")
@@ -79,6 +80,7 @@ class Damaged(StoreCase):
             file.write(b"\xff" * size)
         store = self.open()
         self.recovered(store)
+        self.assertEqual(store.get_meta("profile"), "cost")
         self.assertEqual([(r.service, r.epoch, r.spec_json) for r in store.desired()], [("litellm", 4, b'{"port": 1}')])
 
     def test_it_is_damaged_while_it_is_open(self) -> None:
