@@ -105,15 +105,15 @@ class Reader:
             if self._file is None and not self._open_next(None):
                 return
             assert self._file is not None
+            here = os.fstat(self._file.fileno())
+            moved = not _same(self._log, here)  # asked before the read: what comes until it moves is not missed
             block = self._file.read(_BLOCK)
             if block:
                 yield from (Line(time.time(), clean(raw)) for raw in self._cut(block))
-                continue
-            here = os.fstat(self._file.fileno())
-            if here.st_size < self._file.tell():  # emptied in place
+            elif here.st_size < self._file.tell():  # emptied in place
                 self._file.seek(0)
                 self._rest = b""
-            elif _same(self._log, here) or not self._open_next(here):
+            elif not moved or not self._open_next(here):
                 return
 
     def _open_next(self, here: os.stat_result | None) -> bool:

@@ -13,6 +13,10 @@ import time
 
 #: Seconds between two entries of the index.
 INDEX_STEP = 1.0
+#: Each 2 ms.
+LOCK_TRIES = 25
+#: Seconds after which a rotation that a stranger's flock forbade is tried again.
+ROTATION_PAUSE = 10.0
 TAIL_BYTES = 4096
 TAIL_LINES = 20
 
@@ -29,6 +33,7 @@ class LogFile:
         self._indexed = 0.0
         self._tail = b""
         self._unsaid = 0
+        self._no_rotation_before = 0.0
         self.lost = 0
         """Bytes that could not be written."""
         self.trouble: str | None = None
@@ -77,7 +82,8 @@ class LogFile:
                 continue
             if size < self._max_size:
                 return size
-            self._rotate()
+            if not self._rotate():
+                return size
         return size
 
     def _moved(self) -> bool:
@@ -105,10 +111,15 @@ class LogFile:
                 os.close(fd)
         self._fd = self._index = -1
 
-    def _rotate(self) -> None:
-        """Move the full file and its index away. The flock is on the file itself: who gets it and finds the path
-        naming another file was too late, and has nothing to do."""
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+    def _rotate(self) -> bool:
+        """Move the full file and its index away; False when that must wait.
+
+        The flock is on the file itself: who gets it and finds the path naming another file was too late, and has
+        nothing to do. Where a stranger keeps it, the file grows, and nobody waits.
+        """
+        if not self._locked():
+            self._no_rotation_before = time.monotonic() + ROTATION_PAUSE
+            return False
         try:
             if not self._moved():
                 for number in range(self._keep, 0, -1):
@@ -121,6 +132,19 @@ class LogFile:
                             continue
         finally:
             self._close()
+        return True
+
+    def _locked(self) -> bool:
+        """Take the flock, which another keeper has for microseconds; False when somebody keeps it."""
+        if time.monotonic() < self._no_rotation_before:
+            return False
+        for _ in range(LOCK_TRIES):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                time.sleep(0.002)
+        return False
 
     def _mark(self, size: int) -> None:
         """Note in the index when the block at `size` is written. Another writer may come between: then the

@@ -158,16 +158,14 @@ class Keeper:
 
     # -- output --------------------------------------------------------------------------------
 
-    def _output(self, _events: int = 0) -> None:
+    def _output(self, _events: int = 0, blocks: int = 16) -> None:
         """What the child wrote, in blocks; a few at a time, so that commands are heard in between."""
-        for _ in range(16):
+        for _ in range(blocks):
             try:
                 block = os.read(self.fifo, BLOCK)
             except BlockingIOError:
                 return
             self._write(self.masker.feed(block))
-            if len(block) < BLOCK:
-                return
 
     def _write(self, data: bytes) -> None:
         if data and self.log.write(data):
@@ -213,7 +211,7 @@ class Keeper:
     def _finish(self) -> None:
         """The child is over: empty the pipe, say so, and wait to be released."""
         self.over = True
-        self._output()
+        self._output(blocks=64)  # all that the pipe holds, and an end to it if somebody `left` goes on
         self._write(self.masker.flush())
         self.fields["state"] = status.EXITED
         self.changed()

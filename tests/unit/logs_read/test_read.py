@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from flowgate_engine.errors import UsageError
+from flowgate_engine.logs import read
 from flowgate_engine.logs.read import Line, Reader, files_of, merge, moment
 from flowgate_engine.logs.show import clean
 
@@ -96,6 +99,24 @@ class Follow(ReadCase):
             seen += [line.text for line in reader.poll()]
             self.assertEqual(list(reader.poll()), [])
         self.assertEqual(seen, ["one", "two", "three", "after 1", "after 2"])
+
+    def test_line_written_between_look_and_rotation(self) -> None:
+        self.put(0, b"one\n")
+        real = read._same
+
+        def late(path: Path, here: os.stat_result) -> bool:
+            answer = real(path, here)
+            if not self.log.with_name("demo.log.1").exists():
+                with self.log.open("ab") as file:
+                    file.write(b"two\n")
+                self.log.rename(self.log.with_name("demo.log.1"))
+                self.log.write_bytes(b"three\n")
+            return answer
+
+        with Reader(self.log) as reader, mock.patch.object(read, "_same", late):
+            seen = [line.text for line in reader.history()]
+            seen += [line.text for _ in range(3) for line in reader.poll()]
+        self.assertEqual(seen, ["one", "two", "three"])
 
     def test_waits_for_a_log_that_is_not_there_yet_and_for_one_emptied_in_place(self) -> None:
         with Reader(self.log) as reader:

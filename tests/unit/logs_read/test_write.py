@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import resource
@@ -102,6 +103,18 @@ class Writes(unittest.TestCase):
         )
         self.assertTrue(self.path.read_bytes().endswith(b"%019d\n" % 49))
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+
+    def test_flock_of_a_stranger_stops_nothing(self) -> None:
+        writer = self.writer(max_size=100)
+        writer.write(b"x" * 100 + b"\n")
+        with self.path.open() as stranger:
+            fcntl.flock(stranger, fcntl.LOCK_EX)
+            writer.write(b"second\n")
+            self.assertEqual([p.name for p in files_of(self.path)], ["demo.log"])
+        writer._no_rotation_before = 0.0  # ten seconds later
+        writer.write(b"third\n")
+        self.assertEqual([p.name for p in files_of(self.path)], ["demo.log.1", "demo.log"])
+        self.assertEqual(self.path.read_bytes(), b"third\n")
 
     def test_log_that_is_removed_comes_back(self) -> None:
         writer = self.writer()
