@@ -1,102 +1,18 @@
-"""The keeper with real processes: start, stop, and every kind of sudden death."""
+"""A keeper and its child: start, stop, and what it costs."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import subprocess
-import tempfile
 import unittest
-import uuid
 from pathlib import Path
-from typing import Any
 
 from flowgate_engine.errors import FlowgateError
 from flowgate_engine.io import kernel, listeners, processes, sockets
 from flowgate_engine.supervisor import keeperclient
-from flowgate_engine.supervisor.keeperclient import KeeperHandle
+from tests.support.keepers import ESCAPING, ON_USR1, SLEEP, STUBBORN, KeeperCase, of_session, wait_one_second
 from tests.support.processes import assert_nothing_left, document, in_time, python, text, wait_async
-
-SLEEP = "import signal; print('up', flush=True); signal.pause()"
-STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
-CHATTY = """
-import itertools, os, select
-for n in itertools.count():
-    os.write(1, b"line %d\\n" % n)
-    select.select([], [], [], 0.002)
-"""
-ON_USR1 = """
-import os, signal
-signal.signal(10, lambda *_: ACT)
-print('up', flush=True)
-while True: signal.pause()
-"""
-#: Leaves two that escaped from its session.
-ESCAPING = """
-import os, signal, sys
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        os.setsid()
-        print('double', os.getpid(), flush=True)
-        signal.pause()
-    print('setsid', os.getpid(), flush=True)
-    signal.pause()
-signal.pause()
-"""
-
-
-class KeeperCase(unittest.IsolatedAsyncioTestCase):
-    """A folder, a mark, and the promise that both are clean afterwards."""
-
-    def setUp(self) -> None:
-        temporary = tempfile.TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.base = Path(temporary.name)
-        (self.base / "logs").mkdir()
-        self.folder = self.base / "run" / "demo" / "g1-r0"
-        self.log = self.base / "logs" / "demo.log"
-        self.instance = str(uuid.uuid4())
-        self.addCleanup(assert_nothing_left, self, self.instance)
-        self.addCleanup(self.end_everything)
-        self.handles: list[KeeperHandle] = []
-
-    def end_everything(self) -> None:
-        """For a test that failed in the middle: by proven identity."""
-        status = keeperclient.read_status(self.folder) or {}
-        keeper = processes.identity_from(status.get("keeper"))
-        if keeper is not None:
-            processes.send(keeper, signal.SIGKILL)
-        for who in processes.find_marked(self.instance):
-            processes.send(who, signal.SIGKILL)
-
-    async def asyncTearDown(self) -> None:
-        for handle in self.handles:
-            handle.close()
-
-    def order(self, code: str, *args: str, **fields: Any) -> dict[str, Any]:
-        return document(self.base, self.instance, python(code, *args), **fields)
-
-    async def start(self, code: str, *args: str, listen: socket.socket | None = None, **fields: Any) -> KeeperHandle:
-        handle = await in_time(keeperclient.start(self.folder, self.order(code, *args, **fields), listen))
-        self.handles.append(handle)
-        return handle
-
-    async def adopt(self, **given: Any) -> KeeperHandle | None:
-        handle = await in_time(keeperclient.adopt(self.folder, self.order(""), **given))
-        if handle is not None:
-            self.handles.append(handle)
-        return handle
-
-    async def up(self, handle: KeeperHandle, word: str = "up") -> None:
-        await wait_async(lambda: word in text(self.log), what=f"{word} in the log")
-
-    def kill_keeper(self, handle: KeeperHandle) -> None:
-        keeper = handle.keeper
-        assert keeper is not None
-        self.assertTrue(processes.send(keeper, signal.SIGKILL))
 
 
 class StartAndStop(KeeperCase):
@@ -324,154 +240,6 @@ print('mark', os.environ['FLOWGATE_INSTANCE'], os.getcwd(), repr(os.read(0, 1)))
         await in_time(handle.stop(1, 1))
 
 
-class SuddenDeath(KeeperCase):
-    async def test_child_serves_on_and_is_adopted_when_its_keeper_is_killed(self) -> None:
-        handle = await self.start(CHATTY)
-        await self.up(handle, "line 5\n")
-        child = handle.child
-        assert child is not None
-        self.kill_keeper(handle)
-        await in_time(handle.closed)
-        self.assertTrue(processes.matches(child))
-        adopted = await self.adopt(previous=handle)
-        assert adopted is not None
-        handle.close()
-        self.assertEqual(adopted.child, child)
-        self.assertNotEqual(adopted.keeper, handle.keeper)
-        size = self.log.stat().st_size
-        await wait_async(lambda: self.log.stat().st_size > size + 100, what="the log goes on")
-        self.assertTrue(processes.send(child, signal.SIGKILL))
-        status = await in_time(adopted.ended())
-        self.assertEqual((status["exit"]["signal"], status["exit"]["known"]), (9, True))
-        await in_time(adopted.release())
-
-    async def test_child_outlives_keeper_and_supervisor_together(self) -> None:
-        handle = await self.start(CHATTY)
-        await self.up(handle, "line 5\n")
-        child = handle.child
-        assert child is not None
-        handle.close()  # nobody holds the FIFO now but the child itself
-        self.kill_keeper(handle)
-        await wait_async(lambda: handle.keeper and not processes.matches(handle.keeper))
-        size = self.log.stat().st_size
-        before = processes.usage([child.pid])[0]
-        await wait_async(lambda: not processes.matches(child) or processes.usage([child.pid])[0] > before)
-        self.assertTrue(processes.matches(child), "its output killed it")
-        adopted = await self.adopt()
-        assert adopted is not None
-        await wait_async(lambda: self.log.stat().st_size > size + 100, what="the log goes on")
-        await in_time(adopted.stop(1, 1))
-
-    async def test_exit_code_of_an_adopted_child(self) -> None:
-        handle = await self.start(ON_USR1.replace("ACT", "os._exit(5)"))
-        await self.up(handle)
-        self.kill_keeper(handle)
-        await in_time(handle.closed)
-        adopted = await self.adopt(previous=handle)
-        assert adopted is not None
-        self.assertTrue(await adopted.signal(signal.SIGUSR1))
-        status = await in_time(adopted.ended())
-        self.assertEqual((status["exit"]["code"], status["exit"]["known"]), (5, True))
-
-    async def test_last_lines_and_exit_survive_a_child_that_dies_without_a_keeper(self) -> None:
-        code = ON_USR1.replace("ACT", "(os.write(1, b'last words'), os._exit(6))")
-        handle = await self.start(code)
-        await self.up(handle)
-        child = handle.child
-        assert child is not None
-        self.kill_keeper(handle)
-        await in_time(handle.closed)
-        self.assertTrue(processes.send(child, signal.SIGUSR1))
-        await wait_async(lambda: not processes.matches(child))
-        adopted = await self.adopt(previous=handle)
-        assert adopted is not None
-        status = await in_time(adopted.ended())
-        self.assertEqual(status["log_tail"][-1], "last words")
-        self.assertIn(status["exit"]["code"], (6, None))
-        self.assertEqual(status["exit"]["known"], status["exit"]["code"] is not None)
-        self.assertTrue(status["exit"]["known"], "this kernel tells (PIDFD_GET_INFO)")
-
-    async def test_adopted_child_is_stopped_with_all_it_started(self) -> None:
-        handle = await self.start(ESCAPING)
-        await self.up(handle, "double")
-        await self.up(handle, "setsid")
-        self.kill_keeper(handle)
-        await in_time(handle.closed)
-        adopted = await self.adopt(previous=handle)
-        assert adopted is not None
-        status = await in_time(adopted.stop(1, 1))
-        self.assertEqual((status["state"], status["left"], status["exit"]["signal"]), ("exited", [], 15))
-
-    async def test_living_keeper_is_found_again_not_replaced(self) -> None:
-        handle = await self.start(SLEEP)
-        handle.close()
-        again = await self.adopt()
-        assert again is not None
-        self.assertEqual((again.keeper, again.child), (handle.keeper, handle.child))
-        await in_time(again.stop(1, 1))
-        await in_time(again.release())
-        self.assertIsNone(await self.adopt(), "all is over: nothing to adopt")
-
-    async def test_removed_control_socket_comes_back(self) -> None:
-        handle = await self.start(SLEEP)
-        (self.folder / "control.sock").unlink()
-        (self.folder / "status.json").unlink()
-        with self.assertRaises(FlowgateError):  # nobody says who the keeper is: nothing is signalled
-            await self.adopt()
-        (self.folder / "status.json").write_text(json.dumps(handle.status))
-        again = await self.adopt()
-        assert again is not None
-        self.assertEqual(again.child, handle.child)
-        await in_time(again.stop(1, 1))
-
-    async def test_keeper_killed_before_it_wrote_who_its_child_is(self) -> None:
-        handle = await self.start(SLEEP)
-        await self.up(handle)
-        child = handle.child
-        self.kill_keeper(handle)
-        await in_time(handle.closed)
-        status = handle.status | {"state": "starting", "child": None}
-        (self.folder / "status.json").write_text(json.dumps(status))
-        adopted = await self.adopt()
-        assert adopted is not None
-        self.assertEqual(adopted.child, child)
-        await in_time(adopted.stop(1, 1))
-
-    async def test_keeper_outlives_its_folder(self) -> None:
-        import shutil
-
-        handle = await self.start(CHATTY)
-        await self.up(handle, "line 5\n")
-        shutil.rmtree(self.folder)
-        child = handle.child
-        assert child is not None
-        size = self.log.stat().st_size
-        await wait_async(lambda: self.log.stat().st_size > size + 100, what="the log goes on")
-        self.assertTrue(processes.send(child, signal.SIGTERM))
-        status = await in_time(handle.ended())
-        self.assertEqual(status["exit"]["signal"], 15)
-        self.assertIn("No such file or directory", "".join((await in_time(self.last(handle)))["notes"]))
-        self.assertIn("[flowgate] cannot write", text(self.log))
-        keeper = handle.keeper
-        assert keeper is not None
-        processes.send(keeper, signal.SIGTERM)
-        await in_time(handle.closed)
-
-    async def last(self, handle: KeeperHandle) -> dict[str, Any]:
-        await wait_async(lambda: handle.status["notes"])
-        return handle.status
-
-    async def test_term_to_the_keeper_ends_both(self) -> None:
-        handle = await self.start(SLEEP)
-        await self.up(handle)
-        child, keeper = handle.child, handle.keeper
-        assert child is not None and keeper is not None
-        processes.send(keeper, signal.SIGTERM)
-        await in_time(handle.closed)
-        self.assertFalse(processes.matches(child))
-        self.assertEqual((keeperclient.read_status(self.folder) or {})["exit"]["signal"], 15)
-
-
 class Cost(KeeperCase):
     async def test_small_and_asleep(self) -> None:
         handle = await self.start(SLEEP)
@@ -504,19 +272,6 @@ class Cost(KeeperCase):
         loaded = set(done.stdout.split())
         for heavy in ("json", "re", "enum", "signal", "socket", "typing", "pathlib", "subprocess", "ctypes", "site"):
             self.assertNotIn(heavy, loaded)
-
-
-def of_session(leader: int) -> list[int]:
-    """Who lives in the session of `leader`."""
-    return [pid for pid in kernel.all_pids() if kernel.is_in_session(pid, leader)]
-
-
-async def wait_one_second() -> int:
-    """A second of the world outside, spent by another process."""
-    import asyncio
-
-    process = await asyncio.create_subprocess_exec("sleep", "1")
-    return await process.wait()
 
 
 if __name__ == "__main__":

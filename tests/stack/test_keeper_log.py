@@ -7,7 +7,7 @@ import resource
 import signal
 
 from flowgate_engine.io import processes
-from tests.stack.test_keeper import KeeperCase
+from tests.support.keepers import KeeperCase
 from tests.support.processes import in_time, text, wait_async
 
 COUNTING = """

@@ -12,7 +12,7 @@ from flowgate_engine.io import kernel, locks, processes
 from flowgate_engine.io.processes import Identity
 from flowgate_engine.supervisor import keeperclient
 from flowgate_engine.supervisor.keeperclient import KeeperHandle
-from tests.stack.test_keeper import SLEEP, KeeperCase, wait_one_second
+from tests.support.keepers import SLEEP, KeeperCase, wait_one_second
 from tests.support.processes import document, in_time, python, text, wait_async, wait_for
 
 #: Puts itself into the file as the real one does, unless it is told to fail.

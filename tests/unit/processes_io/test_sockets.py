@@ -13,6 +13,7 @@ from unittest import mock
 
 from flowgate_engine.errors import FlowgateError, RefusedError
 from flowgate_engine.io import listeners, sockets
+from flowgate_engine.paths import short_socket
 
 
 class Listening(unittest.TestCase):
@@ -110,7 +111,7 @@ class Private(unittest.TestCase):
     def test_long_path_has_a_stand_in(self) -> None:
         place = self.folder / ("x" * 120) / "api.sock"
         with mock.patch.dict(os.environ, {"XDG_RUNTIME_DIR": str(self.folder / "run")}):
-            short = sockets.short_socket(place)
+            short = short_socket(place)
             with sockets.bind_unix(place) as listening:
                 self.talk(listening, short)
         self.assertEqual(short.parent, self.folder / "run" / "flowgate")
