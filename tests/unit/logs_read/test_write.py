@@ -13,6 +13,7 @@ import threading
 import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from flowgate_engine.logs.index import Index
 from flowgate_engine.logs.read import Reader, files_of
@@ -103,6 +104,20 @@ class Writes(unittest.TestCase):
         )
         self.assertTrue(self.path.read_bytes().endswith(b"%019d\n" % 49))
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+
+    def test_who_comes_second_to_a_rotation_has_nothing_to_do(self) -> None:
+        first, second = self.writer(max_size=10), self.writer(max_size=10)
+        second.write(b"full 67890\n")
+        real = second._locked
+
+        def later() -> bool:
+            first.write(b"first\n")  # it, too, finds the file full
+            return real()
+
+        with mock.patch.object(second, "_locked", later):
+            second.write(b"second\n")
+        self.assertEqual([p.name for p in files_of(self.path)], ["demo.log.1", "demo.log"])
+        self.assertEqual(self.path.read_bytes(), b"first\nsecond\n")
 
     def test_flock_of_a_stranger_stops_nothing(self) -> None:
         writer = self.writer(max_size=100)
