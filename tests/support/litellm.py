@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,8 +37,18 @@ _HAND_OVER = (
 
 
 def runner_file() -> Path:
-    """The runner's entry in the source tree; it runs from there as it does from a generation folder."""
+    """The runner's entry in the source tree."""
     return Path(litellm_package.__file__).parent / "runner.py"
+
+
+def copied_runner(folder: Path) -> Path:
+    """The entry of a copy in `folder`, which is how a generation has it."""
+    source = runner_file().parent
+    shutil.copy(source / "runner.py", folder / "runner.py")
+    shutil.copytree(
+        source / "flowgate_runner", folder / "flowgate_runner", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    return folder / "runner.py"
 
 
 def listening_socket() -> socket.socket:
@@ -77,19 +88,26 @@ class UnixConnection(http.client.HTTPConnection):
 class Running:
     """One runner process. Lines of its output wake whoever waits for them."""
 
-    def __init__(self, python: Path, folder: Path, held: socket.socket, env: dict[str, str]) -> None:
+    def __init__(
+        self, python: Path, folder: Path, held: socket.socket | None, env: dict[str, str], args: tuple[str, ...] = ()
+    ) -> None:
+        """Without `held` and with `args` it is the plain command."""
         folder.mkdir(parents=True, exist_ok=True)
         self.control = folder / "control.sock"
-        self.address = held.getsockname()
+        self.address: tuple[str, int] = (
+            held.getsockname() if held else ("127.0.0.1", int(args[args.index("--port") + 1]))
+        )
         self.lines: list[str] = []
         self.errors: list[str] = []
         self._news = threading.Condition()
-        argv = [str(python), "-c", _HAND_OVER, str(held.fileno()), str(python), "-u", str(runner_file())]
+        argv = [str(python), "-u", str(copied_runner(folder)), *args]
+        if held:
+            argv = [str(python), "-c", _HAND_OVER, str(held.fileno()), *argv]
         self.process = subprocess.Popen(
             argv,
             cwd=folder,
             env={"PATH": os.environ["PATH"], "HOME": str(folder), "FLOWGATE_CONTROL": str(self.control), **env},
-            pass_fds=(held.fileno(),),
+            pass_fds=(held.fileno(),) if held else (),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -114,9 +132,15 @@ class Running:
 
     def wait_line(self, text: str, timeout: float = START_DEADLINE) -> str:
         """The first line of stdout with `text` in it; AssertionError with the output when it does not come."""
+        return self._wait(self.lines, text, timeout)
 
+    def wait_error(self, text: str, timeout: float = START_DEADLINE) -> str:
+        """As `wait_line`, of stderr."""
+        return self._wait(self.errors, text, timeout)
+
+    def _wait(self, lines: list[str], text: str, timeout: float) -> str:
         def found() -> str | None:
-            return next((line for line in self.lines if text in line), None)
+            return next((line for line in lines if text in line), None)
 
         deadline = time.monotonic() + timeout
         with self._news:

@@ -285,6 +285,29 @@ class LitellmContract:
         else:
             it.wait_ready()
 
+    # the plain command
+
+    def plain(self: Any, name: str, port: int) -> Running:
+        """The plain command on `port`, with the two mock models."""
+        folder = self._folder / name
+        folder.mkdir()
+        (folder / "config.yaml").write_text(MODELS)
+        args = ("--config", str(folder / "config.yaml"), "--host", "127.0.0.1", "--port", str(port))
+        it = Running(self.python(), folder, None, {"LITELLM_MASTER_KEY": KEY}, (*args, "--telemetry", "False"))
+        self.addCleanup(it.end)
+        return it
+
+    def test_the_plain_command_serves_on_its_port_and_survives_a_hangup(self: Any) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        it = self.plain("plain", port)
+        it.wait_error("Application startup complete")
+        it.wait_error("Uvicorn running on")
+        it.signal(signal.SIGHUP)
+        reply = it.ask("POST", "/v1/chat/completions", chat("alpha"))
+        self.assertEqual(reply.json()["choices"][0]["message"]["content"], "hi from alpha")
+
     # a config file of the user's
 
     def test_an_overlay_lies_over_file_and_includes_and_callbacks_load(self: Any) -> None:

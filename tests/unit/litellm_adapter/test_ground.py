@@ -12,10 +12,11 @@ import tempfile
 import types
 import unittest
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest import mock
 
 from flowgate_engine.profiles.merge import merge
-from flowgate_engine.services.litellm.flowgate_runner import ground
+from flowgate_engine.services.litellm.flowgate_runner import ground, plain
 from tests.support.litellm import runner_file
 
 
@@ -110,6 +111,32 @@ class Overlay(unittest.IsolatedAsyncioTestCase):
                 path.write_text(text)
                 with self.assertRaisesRegex(ground.RunnerError, words):
                     ground.overlay({"FLOWGATE_OVERLAY": str(path)})
+
+
+class PlainCommand(unittest.TestCase):
+    def command(self, **members: Any) -> tuple[Any, Any]:
+        """What `plain` finds in a LiteLLM whose command module has these members."""
+        module = types.SimpleNamespace(**members)
+        with mock.patch.dict(sys.modules, {"litellm.proxy.proxy_cli": cast(Any, module)}):
+            return plain._command(), module
+
+    def test_it_never_moves_from_a_busy_port_4000(self) -> None:
+        class Helpers:  # both versions' names
+            @staticmethod
+            def _is_port_in_use(port: int) -> bool:
+                return True
+
+            is_port_in_use = _is_port_in_use
+
+        command = types.SimpleNamespace(main=print)
+        found, module = self.command(ProxyInitializationHelpers=Helpers, run_server=command)
+        self.assertIs(found, command)
+        self.assertFalse(module.ProxyInitializationHelpers._is_port_in_use(4000))
+        self.assertFalse(module.ProxyInitializationHelpers.is_port_in_use(4000))
+
+    def test_a_litellm_without_the_command_is_refused(self) -> None:
+        with self.assertRaisesRegex(ground.RunnerError, "no run_server command"):
+            self.command()
 
 
 class Process(unittest.TestCase):
