@@ -51,7 +51,8 @@ class Done(NamedTuple):
 
 def _cut_off(process: subprocess.Popen[bytes]) -> None:
     """End `process` and all below it; a Python running unittest first prints where it hangs."""
-    below = leftovers.descendants(process.pid, leftovers.processes())
+    table = leftovers.processes()
+    below = [*leftovers.descendants(process.pid, table), *filter(None, [table.get(process.pid)])]
     print("\ncut off at its limit; still alive:", flush=True)
     for child in below:
         print(f"  {child.pid} {child.command[:200]}", flush=True)
@@ -61,8 +62,9 @@ def _cut_off(process: subprocess.Popen[bytes]) -> None:
                 os.kill(child.pid, signal.SIGABRT)  # PYTHONFAULTHANDLER prints all threads
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(10)
-    leftovers.end([*below, leftovers.Process(process.pid, 0, "")])
+    process.kill()
     process.wait(10)
+    leftovers.end([child for child in below if child.pid != process.pid])
 
 
 def run(command: tuple[str, ...], *, limit: float, env: dict[str, str]) -> Done:
@@ -93,10 +95,14 @@ def run(command: tuple[str, ...], *, limit: float, env: dict[str, str]) -> Done:
         code = None
         _cut_off(process)
     except BaseException:  # why: a cut-off check leaves no process either
-        leftovers.end([*leftovers.descendants(process.pid, leftovers.processes())])
+        below = leftovers.descendants(process.pid, leftovers.processes())
         process.kill()
+        leftovers.end(below)
+        reader.join(5)  # so that no line of it comes after the last line of ours
         raise
     reader.join(5)  # a process that was left behind may hold the pipe open
+    if not reader.is_alive():
+        stream.close()
     return Done(code, b"".join(pieces).decode(errors="replace"))
 
 
@@ -145,15 +151,29 @@ def test_run(limit: float) -> tuple[outcome.Outcome, list[str]]:
     return result, found
 
 
+class Stopped(Exception):
+    """Somebody asked this run to end."""
+
+
 def main() -> int:
     """Run everything; exit code 0 only when nothing at all failed."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        print("\nstopped by a signal\n0 passed, 1 failed, 0 skipped", flush=True)
-        raise SystemExit(1)
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Stopped(signal.Signals(number).name)
 
     signal.signal(signal.SIGTERM, stop)
-    leftovers.become_subreaper()
+    signal.signal(signal.SIGINT, stop)
+    try:
+        passed, failed, skipped = check_all()
+    except Stopped as error:
+        print(f"\nstopped by {error}")
+        passed, failed, skipped = 0, 1, 0
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 0 if failed == 0 and passed > 0 else 1
+
+
+def check_all() -> tuple[int, int, int]:
+    """Passed, failed and skipped; what failed beside tests is printed at the end."""
     deadline = time.monotonic() + BUDGET
     drop = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
     env = {key: value for key, value in os.environ.items() if key not in drop} | {"CI": "true"}
@@ -168,10 +188,11 @@ def main() -> int:
     print()
     for sentence in found:
         print(f"failed: {sentence}")
-    failed += len(found)
-    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
-    return 0 if failed == 0 and passed > 0 else 1
+    return passed, failed + len(found), skipped
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leftovers.become_subreaper()
+    result = main()
+    leftovers.end(leftovers.descendants(os.getpid(), leftovers.processes()))
+    sys.exit(result)
