@@ -54,12 +54,11 @@ class Stage:
         """The command as a user types it."""
         return shlex.join(["flowgate", "--config", str(self.made.workspace.config), *words])
 
-    def run(self, *words: str, within: float = 60.0, code: int | None = 0) -> Ran:
-        """Run a command to its end. Raises SeenWrongError for another exit code than `code` (None: any)."""
-        argv = processes.own_argv("flowgate_engine.cli.main", "--config", str(self.made.workspace.config), *words)
-        process = subprocess.Popen(
-            argv,
-            env=self.env,
+    def start(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a command and return at once. `env` goes over the environment of the commands."""
+        return subprocess.Popen(
+            processes.own_argv("flowgate_engine.cli.main", "--config", str(self.made.workspace.config), *words),
+            env={**self.env, **(env or {})},
             cwd=self.made.workspace.root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -67,6 +66,10 @@ class Stage:
             text=True,
             start_new_session=True,
         )
+
+    def run(self, *words: str, within: float = 60.0, code: int | None = 0) -> Ran:
+        """Run a command to its end. Raises SeenWrongError for another exit code than `code` (None: any)."""
+        process = self.start(*words)
         try:
             out, err = process.communicate(timeout=within)
         except BaseException as error:  # why: on ctrl-C too, the command and what it started must not outlive us

@@ -91,6 +91,11 @@ class Daemon:
                 kept.desire(row.wanted, row.epoch, launch.from_json(row.spec_json) if row.spec_json else None)
             elif live is not None:
                 kept.desire(UP, live.epoch, live.spec)
+                self.ground.store.set_desired(name, wanted=UP, epoch=live.epoch, spec_json=launch.to_json(live.spec))
+                profile = live.spec.options.get("profile")
+                if profile is not None and self.ground.store.get_meta("profile") is None:
+                    self.ground.store.set_meta("profile", profile)
+                    self.ground.store.set_meta("applied_profile", profile)
 
     # the API's backend
 
@@ -100,7 +105,7 @@ class Daemon:
 
     def snapshot(self) -> dict[str, Any]:
         """See `api.Backend`."""
-        return snapshot.as_document(snapshot.build(self.workspace))
+        return snapshot.as_document(snapshot.build(self.workspace, warnings=self.ground.store.warnings))
 
     def events_after(self, seq: int) -> list[dict[str, Any]]:
         """See `api.Backend`."""

@@ -27,6 +27,8 @@ from flowgate_engine.demo.mirror import CLIPROXYAPI_VERSIONS, LITELLM_VERSIONS, 
 from flowgate_engine.demo.stage import Ran, SeenWrongError, Stage
 from flowgate_engine.demo.upstream import Upstream
 from flowgate_engine.io import kernel
+from flowgate_engine.io.atomic import private_folder
+from flowgate_engine.paths import Workspace
 
 DEADLINE_S = 30.0
 _END_S = 10.0
@@ -72,6 +74,7 @@ class DemoStack:
         self.stage = Stage(made, {**environment, "HOME": str(self.folder), **self._env})
         if self._installed:
             template = _installed(*self._versions)
+            private_folder(self.workspace.state)
             shutil.copytree(template.artifacts, self.workspace.artifacts, symlinks=True)
             shutil.copy2(template.pins, self.workspace.pins)
         building.callback(self._clear)
@@ -187,7 +190,7 @@ def _mirror() -> Mirror:
 
 
 @functools.cache
-def _installed(litellm: str, cliproxyapi: str) -> Any:
+def _installed(litellm: str, cliproxyapi: str) -> Workspace:
     """A workspace in which these versions were installed; nothing is ever started in it."""
     folder = Path(tempfile.mkdtemp(prefix="flowgate-template-"))
     atexit.register(shutil.rmtree, folder)
@@ -205,3 +208,9 @@ def _plan(mirror: Mirror, versions: tuple[str, str], upstream: str, enabled: tup
         demo.Runtime(versions[1], f'{{kind: github, api: "{mirror.api}"}}', enabled[1]),
         upstream,
     )
+
+
+def standin_python(litellm: str) -> Path:
+    """The interpreter of an environment with the stand-in LiteLLM of this version, made by the real bootstrap."""
+    template = _installed(litellm, CLIPROXYAPI_VERSIONS[0])
+    return next(template.artifacts.glob(f"litellm/{litellm}-*")) / "env" / "bin" / "python"

@@ -196,6 +196,7 @@ def _freeze(
     written: dict[str, str] = {}
     options: dict[str, Any] = {
         "runner": keep("runner", json.dumps(runner).encode(), _RUNNER),
+        "profile": profile,
         "base": str(base.path) if base.path else None,
         "config": None,
         "overlay": None,
