@@ -17,6 +17,8 @@ class Upstream:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         """Bodies of the completions asked for so far."""
+        self.paths: list[str] = []
+        """Where they were sent, and what else was asked."""
         owner = self
 
         class Handler(_Handler):
@@ -51,6 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
+        self.upstream.paths.append(self.path)
         self.upstream.requests.append(body)
         if self.path != "/v1/chat/completions":
             self._send(404, "application/json", b'{"error":{"message":"only chat completions are spoken here"}}')

@@ -76,16 +76,21 @@ async def _ask(deployment: Deployment, api: str, request: dict[str, Any]) -> Ans
         raise UpstreamError(500, "Connection error.")  # the real one would ask the provider: we never do
     if deployment.api_key is None:
         raise UpstreamError(500, "Missing credentials. Please pass an `api_key`")
-    path, document = _upstream_request(api, request)
+    path, document = _upstream_request(api, deployment, request)
     return await post(deployment.api_base, path, deployment.api_key, {**document, "model": deployment.model})
 
 
-def _upstream_request(api: str, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _by_responses(deployment: Deployment) -> bool:
+    """Whether `/v1/messages` is put to this upstream as a request of the Responses API (measured on 1.106.2)."""
+    return MODERN_ANSWERS and deployment.provider == "openai"
+
+
+def _upstream_request(api: str, deployment: Deployment, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if api == CHAT:
         return "/chat/completions", request
     if api == RESPONSES:
         return "/responses", request
-    if MODERN_ANSWERS:
+    if _by_responses(deployment):
         return "/responses", shapes.response_from_messages(request)
     return "/chat/completions", shapes.chat_from_messages(request)
 
@@ -97,10 +102,10 @@ async def _answer(api: str, group: str, request: dict[str, Any], outcome: Outcom
     if outcome.answer is None:
         await _mocked(api, name, streamed, str(outcome.deployment.mock_response), headers, send)
     elif streamed:
-        await send_events(send, _events(api, name, outcome.answer), headers)
+        await send_events(send, _events(api, name, outcome.deployment, outcome.answer), headers)
     else:
         document = json.loads(await outcome.answer.whole())
-        await send_json(send, 200, _whole(api, name, document), headers)
+        await send_json(send, 200, _whole(api, name, outcome.deployment, document), headers)
 
 
 async def _mocked(api: str, name: str, streamed: bool, text: str, headers: Headers, send: Send) -> None:
@@ -119,19 +124,19 @@ async def _broken_stream() -> AsyncIterator[str]:
         yield "data: [DONE]"
 
 
-def _whole(api: str, name: str, document: dict[str, Any]) -> dict[str, Any]:
+def _whole(api: str, name: str, deployment: Deployment, document: dict[str, Any]) -> dict[str, Any]:
     if api != MESSAGES:
         return {**document, "model": name}
     usage = document.get("usage") or {}
     tokens_in = usage.get("input_tokens", usage.get("prompt_tokens", 0))
     tokens_out = usage.get("output_tokens", usage.get("completion_tokens", 0))
-    text = shapes.text_of_response(document) if MODERN_ANSWERS else shapes.text_of_chat(document)
+    text = shapes.text_of_response(document) if _by_responses(deployment) else shapes.text_of_chat(document)
     return shapes.message_answer(name, text, tokens_in, tokens_out, document.get("id"))
 
 
-async def _events(api: str, name: str, answer: Answer) -> AsyncIterator[str]:
+async def _events(api: str, name: str, deployment: Deployment, answer: Answer) -> AsyncIterator[str]:
     if api == MESSAGES:
-        pieces = shapes.texts_of_response if MODERN_ANSWERS else shapes.texts_of_chat
+        pieces = shapes.texts_of_response if _by_responses(deployment) else shapes.texts_of_chat
         async for event in shapes.message_events(name, pieces(answer.events())):
             yield event
         return

@@ -6,6 +6,7 @@ import json
 import os
 import traceback
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from .._version import MISSING_KEY_CRASHES, MODERN_ANSWERS, version
@@ -47,6 +48,7 @@ class ProxyConfig:
     async def load_config(self, config_file_path: str) -> tuple[Router, str | None]:
         """Router and master key of a config."""
         self._config = await self._get_config_from_file(config_file_path)
+        settings.load_callbacks(self._config, Path(config_file_path).parent)
         return settings.router(self._config), settings.master_key(self._config)
 
     def get_config_state(self) -> dict[str, Any]:

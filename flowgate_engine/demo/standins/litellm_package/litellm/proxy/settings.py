@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .._version import MASTER_KEY_REQUIRED
+from .._version import MASTER_KEY_REQUIRED, MODERN_ANSWERS
 from ..router import Router, resolve
 
 OVERRIDE = "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"
@@ -48,6 +50,26 @@ def read(path: str) -> dict[str, Any]:
     return config
 
 
+def load_callbacks(config: dict[str, Any], folder: Path) -> list[Any]:
+    """What `litellm_settings.callbacks` names as `module.instance`; the module lies beside the config file."""
+    named = (config.get("litellm_settings") or {}).get("callbacks") or []
+    loaded = []
+    for name in [named] if isinstance(named, str) else named:
+        module, _, instance = name.rpartition(".")
+        if not module:
+            continue  # one that the real one brings along
+        file = folder / f"{module}.py"
+        if file.exists():
+            spec = importlib.util.spec_from_file_location(module, file)
+            assert spec and spec.loader
+            imported = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(imported)
+        else:
+            imported = importlib.import_module(module)
+        loaded.append(getattr(imported, instance))
+    return loaded
+
+
 def master_key(config: dict[str, Any]) -> str | None:
     """The key that every request must carry. Raises UnsafeMasterKeyError where the real proxy does."""
     general = config.get("general_settings") or {}
@@ -63,12 +85,12 @@ def master_key(config: dict[str, Any]) -> str | None:
 
 
 def router(config: dict[str, Any]) -> Router:
-    """The router that a config asks for; unknown keys are only warned of."""
+    """The router that a config asks for; unknown keys are only warned of (1.75.8: not even that)."""
     asked = config.get("router_settings") or {}
     common = config.get("litellm_settings") or {}
     for name in asked:
-        if name not in ROUTER_KEYS:
-            print(f"LiteLLM Proxy:WARNING: Key '{name}' is not a valid argument for Router.__init__(). Ignoring.")
+        if name not in ROUTER_KEYS and MODERN_ANSWERS:
+            print(f"LiteLLM Proxy:WARNING: Key '{name}' is not a valid argument for Router.__init__(). Ignoring this key.")
     retries = asked.get("num_retries", common.get("num_retries"))
     return Router(
         config.get("model_list"), num_retries=retries, fallbacks=asked.get("fallbacks") or common.get("fallbacks")
