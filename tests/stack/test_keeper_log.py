@@ -20,10 +20,9 @@ for number in range(int(sys.argv[1])):
 #: One secret, cut between two writes, so that two reads see its halves.
 CUT = """
 import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {10})
 os.write(1, b"key=top-se")
-signal.signal(10, lambda *_: None)
-os.write(1, b"")
-signal.pause()
+signal.sigwait({10})
 os.write(1, b"cret-value;\\n")
 signal.pause()
 """

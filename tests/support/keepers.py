@@ -25,9 +25,12 @@ for n in itertools.count():
 """
 ON_USR1 = """
 import os, signal
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+signal.set_wakeup_fd(writer)
 signal.signal(10, lambda *_: ACT)
 print('up', flush=True)
-while True: signal.pause()
+while True: os.read(reader, 1)
 """
 #: Leaves two that escaped from its session.
 ESCAPING = """

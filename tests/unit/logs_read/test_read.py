@@ -122,7 +122,7 @@ class Follow(ReadCase):
         with Reader(self.log) as reader:
             self.assertEqual(list(reader.history()), [])
             self.assertEqual(list(reader.poll()), [])
-            self.put(0, b"hello, a long line\n")
+            self.put(0, b"hello, a long line\nhal")
             self.assertEqual([line.text for line in reader.poll()], ["hello, a long line"])
             self.put(0, b"short\n")
             self.assertEqual([line.text for line in reader.poll()], ["short"])

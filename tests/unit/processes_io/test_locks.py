@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from flowgate_engine.errors import BusyError
 from flowgate_engine.io import locks
@@ -87,6 +89,23 @@ class Locks(unittest.TestCase):
         self.addCleanup(second.release)
         with self.assertRaisesRegex(BusyError, "second"):
             FileLock(self.path).acquire("third")
+
+    def test_file_that_is_replaced_between_open_and_flock(self) -> None:
+        real = fcntl.flock
+
+        def late(fd: int, operation: int) -> None:
+            if not moved:
+                moved.append(self.path.rename(self.path.with_name("moved")))
+                self.path.touch()
+            real(fd, operation)
+
+        moved: list[Path] = []
+        mine = FileLock(self.path)
+        with mock.patch.object(fcntl, "flock", late):
+            mine.acquire("mine")
+        self.addCleanup(mine.release)
+        with self.assertRaisesRegex(BusyError, "mine"):
+            FileLock(self.path).acquire("other")
 
 
 if __name__ == "__main__":
