@@ -63,6 +63,11 @@ def open_pidfd(identity: Identity) -> int | None:
     return kernel.pidfd_of(*identity)
 
 
+def copy_fd(identity: Identity, number: int) -> int | None:
+    """A copy of a descriptor of this process, closed on exec; None where that is not allowed or it has none."""
+    return kernel.copy_fd(*identity, number)
+
+
 def send(identity: Identity, number: int) -> bool:
     """Signal exactly this process. False, and nothing sent, when it is gone or cannot be proven."""
     point("processes.before-signal")

@@ -70,8 +70,8 @@ class Daemon:
             kept.begin(adopted.get(name), seen.get(name))
         self.operations.resume()
         serving = self.ground.spawn(self._server._serve(sockets=[api_socket]), "api")
-        ending = asyncio.ensure_future(self._ending.wait())
-        await asyncio.wait({ending, self.ground.failed}, return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._ending.wait()), self.ground.failed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if self.ground.failed.done():
             self.ground.failed.result()
         self._server.stopping.set()

@@ -33,6 +33,8 @@ from .prepare import lookup
 KEPT_FOLDERS = 5
 #: Shorter values are no secrets, and masking them would garble the log.
 MASKED_LENGTH = 8
+#: Where a service finds its listening socket (systemd's convention).
+LISTEN_FD = 3
 #: Lines of the log that go into the event of an exit.
 TAIL = 20
 
@@ -169,7 +171,7 @@ class Generation:
             control_socket=birth["control_socket"],
         )
         if spec.inherit_socket:
-            found.listener = await handle.take_socket()
+            found.listener = await handle.take_socket() or _socket_of(handle.child)
         return found
 
     async def revive_keeper(self) -> bool:
@@ -317,6 +319,22 @@ def _document(ground: Ground, name: str, number: int, instance: str, spec: Launc
 
 def _supervisor_argv(workspace: Workspace) -> list[str]:
     return processes.own_argv("flowgate_engine.supervisor.daemon", str(workspace.config))
+
+
+def _socket_of(child: processes.Identity | None) -> socket.socket | None:
+    """The listening socket from the child itself, when keeper and supervisor were killed together."""
+    fd = processes.copy_fd(child, LISTEN_FD) if child is not None else None
+    if fd is None:
+        return None
+    try:
+        found = socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        return None
+    if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return found
+    found.close()
+    return None
 
 
 def _in_use(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """The restart policy and the judgement of probes, as tables."""
 
+import itertools
 import unittest
 
 from flowgate_engine.models import states
@@ -35,7 +36,7 @@ class AfterExit(unittest.TestCase):
     def test_first_restart_is_immediate_and_the_next_ones_double_up_to_the_limit(self) -> None:
         delays = [policy.backoff(RULE, n, 0.999999) for n in range(1, 12)]
         self.assertEqual(delays[0], 0.0)
-        for earlier, later in zip(delays[1:5], delays[2:6], strict=True):
+        for earlier, later in itertools.pairwise(delays[1:6]):
             self.assertAlmostEqual(later / earlier, 2.0, places=3)
         self.assertLessEqual(max(delays), 30.0)
         self.assertGreater(delays[-1], 29.9)
