@@ -172,13 +172,6 @@ def _insertion(data: bytes, document: Document, lines: list[bytes]) -> Edit:
         return Edit((), start + 1, start + 1, b", ".join(lines) + b", ")
     begin = max((m.end() for m in _NEWLINE.finditer(data, 0, start)), default=0)
     indent = data[begin:start].removeprefix(b"\xef\xbb\xbf")
-    if indent.strip(b" "):
-        place = document.place(())
-        raise ConfigError(
-            "the file names no host, port or auth-dir, and there is no room for a line before its first key",
-            place=place,
-            hint=f"in {place.file} line {place.line}, start the first key on a line of its own",
-        )
     newline = _NEWLINE.search(data)
     end = newline[0] if newline else b"\n"
     return Edit((), start, start, b"".join(line + end + indent for line in lines))

@@ -49,6 +49,17 @@ class Ending(Case):
         self.assertEqual(("", "[DONE]"), seen[0][-1])
         self.assertEqual(0, running.wait(5))
 
+    def test_idle_connections_are_cut_at_once(self) -> None:
+        running, thread, _ = self.streaming("slow")
+        kept = http.client.HTTPConnection("127.0.0.1", running.port, timeout=1)
+        self.addCleanup(kept.close)
+        kept.request("GET", "/healthz")
+        self.assertEqual(b'{"status":"ok"}', kept.getresponse().read())
+        assert running.process is not None and kept.sock is not None
+        running.process.send_signal(signal.SIGTERM)
+        self.assertEqual(b"", kept.sock.recv(1))
+        self.assertTrue(thread.is_alive())
+
     def test_the_port_is_free_while_it_still_serves(self) -> None:
         running, thread, seen = self.streaming("slow")
         running.process.send_signal(signal.SIGTERM)

@@ -70,6 +70,10 @@ class Prepare(Ground):
         with self.assertRaisesRegex(FlowgateError, "holds no program"):
             self.prepared()
 
+    def test_what_cannot_be_put_in_is_known_before_anything_is_touched(self) -> None:
+        with self.assertRaisesRegex(ConfigError, "cannot be replaced"):
+            self.prepared(b"x: &h localhost\nhost: *h\n")
+
     def test_tls_is_known(self) -> None:
         self.assertEqual("http", self.prepared().options["scheme"])
         self.assertEqual("https", self.prepared(USER + b"tls: {enable: true, cert: c, key: k}\n").options["scheme"])
@@ -116,6 +120,15 @@ class Materialize(Ground):
         self.assertEqual(("SAME",), made.secret_env)
         self.assertNotIn("SAME", env)
         self.assertEqual("instance-1", env["FLOWGATE_INSTANCE"])
+
+    def test_a_management_password_that_is_asked_for(self) -> None:
+        spec = self.prepared(
+            flowgate=FLOWGATE + "    env: {MANAGEMENT_PASSWORD: os.environ/MANAGEMENT_PASSWORD}\n",
+            env={**ENV, "MANAGEMENT_PASSWORD": "pw"},
+        )
+        made = adapter.materialize(spec, self.seat(), self.objects.read, {**ENV, "MANAGEMENT_PASSWORD": "pw"}.get)
+        self.assertEqual(("MANAGEMENT_PASSWORD",), made.secret_env)
+        self.assertNotIn("MANAGEMENT_PASSWORD", dict(made.env))
 
     def test_nothing_of_the_shell_takes_the_configs_place(self) -> None:
         env = dict(self.made().env)

@@ -3,10 +3,12 @@
 import os
 import stat
 import unittest
+import unittest.mock
 
 from flowgate_engine.errors import ConfigError, FlowgateError, RefusedError
 from flowgate_engine.io import faults
 from flowgate_engine.services.cliproxyapi import adapter, adopt, diff, drift
+from flowgate_engine.services.cliproxyapi.blocks import Block
 from tests.unit.cliproxyapi_adapter.ground import Ground
 from tests.unit.cliproxyapi_adapter.samples import COPY, ENV, USER
 
@@ -43,6 +45,11 @@ class Drift(unittest.TestCase):
         for line in self.lines("api-keys: [aaa]\nx: [{api-key: bbb}]\n", "api-keys: [ccc, ddd]\nx: [{api-key: eee}]\n"):
             self.assertRegex(line, r"\*\*\*")
             self.assertNotRegex(line, "aaa|bbb|ccc|ddd|eee")
+
+    def test_everything_below_a_secret_key_is_masked(self) -> None:
+        self.assertEqual(("~ tokens-of.inner[0].x: *** -> ***",), self.lines(*(
+            f"tokens-of: {{inner: [{{x: {value}}}]}}\n" for value in ("hush", "husht")
+        )))  # fmt: skip
 
     def test_spelled_out_defaults_are_none(self) -> None:
         self.assertEqual((), self.lines("debug: true\n", "debug: true\nredis-usage-queue-retention-seconds: 60\n"))
@@ -99,7 +106,7 @@ class Adopt(Ground):
         text = adopt.plan(self.workspace).diff
         self.assertIn("\n-request-retry: 1   # tries\n", text)
         self.assertIn("\n+request-retry: 3   # tries\n", text)
-        self.assertIn("@@ -", text)
+        self.assertIn("\n@@ -8,8 +8,8 @@\n", text)
         for secret in SECRETS:
             self.assertNotIn(secret, text)
 
@@ -108,6 +115,7 @@ class Adopt(Ground):
         text = adopt.plan(self.workspace).diff
         self.assertNotIn("of-last-year", text)
         shown = diff.masked(USER + b"# - api-key: 'of-last-year' # x\n# just: words\n", "x.yaml")
+        self.assertEqual("tokens-of: {inner: [{x: ***}]}", diff.masked(b"tokens-of: {inner: [{x: hush}]}\n", "x.yaml"))
         self.assertTrue(shown.endswith("# - api-key: ***\n# just: words"))
         self.assertIn("- os.environ/FIRST_KEY     # first\n", shown)
 
@@ -147,6 +155,36 @@ class Adopt(Ground):
         self.assertIn(b"host: localhost   # h\n", new)
         self.assertIn(b"auth-dir: acc\n", new)
         self.assertNotIn(b"port:", new)
+
+    def test_a_short_reference_stays_one_too(self) -> None:
+        user = USER.replace(b"request-retry: 1 ", b"nested: {retry: os.environ/SHORT, debug: false}\nrequest-retry: 1 ")
+        copy = COPY.replace("request-retry: 3", "nested:\n  retry: 5\n  debug: false\n  more: true\nrequest-retry: 3")
+        with unittest.mock.patch.dict(ENV, SHORT="5"):
+            new = self.adopted(copy, user)
+        self.assertIn(b"nested:\n  retry: os.environ/SHORT\n  debug: false\n  more: true\n", new)
+
+    def test_a_relative_path_stays_relative(self) -> None:
+        user = USER + b"tls: {enable: false, cert: c.pem}\n"
+        new = self.adopted(COPY + "tls:\n  enable: false\n  cert: {root}/c.pem\n  key: k.pem\n", user)
+        self.assertTrue(new.endswith(b"tls:\n  enable: false\n  cert: c.pem\n  key: k.pem\n"), new[-80:])
+
+    def test_comments_behind_a_removed_key_stay(self) -> None:
+        user = USER.replace(b"# tries\n", b"# tries\n# about what follows\n")
+        new = self.adopted(COPY.replace("request-retry: 3 # tries\n", ""), user)
+        self.assertIn(b"# about what follows\n", new)
+        self.assertNotIn(b"request-retry", new)
+
+    def test_a_line_of_text_that_looks_like_a_comment(self) -> None:
+        user = USER + b"routing:\n  note: |\n    text\n    # and more\n"
+        copy = COPY + "routing:\n  note: |\n    text\n    # and more\n  sticky: true\n"
+        new = self.adopted(copy, user)
+        self.assertTrue(new.endswith(b"# end\nrouting:\n  note: |\n    text\n    # and more\n  sticky: true\n"))
+
+    def test_what_came_out_wrong_is_refused(self) -> None:
+        self.generation(copy=COPY + "routing:\n  strategy: fill-first\n")
+        wrong = {"api-keys": Block(0, 5), "routing": Block(0, 5)}
+        with unittest.mock.patch.object(adopt, "blocks", return_value=wrong), self.assertRaises(RefusedError):
+            adopt.plan(self.workspace)
 
     def test_line_ends_stay(self) -> None:
         user = USER.replace(b"\n", b"\r\n")

@@ -65,6 +65,18 @@ class EveryOtherByte(unittest.TestCase):
                 )
                 self.assertEqual(set(found) - {"host", "port", "auth-dir"}, set(value(text.encode()) or ()))  # type: ignore[call-overload]
 
+    def test_lines_are_put_in_with_the_files_own_ends(self) -> None:
+        wanted = b'host: "127.0.0.1"\r\nport: 18317\r\nauth-dir: "/ws/.flowgate/auth"\r\n'
+        self.assertEqual(wanted + b"debug: true\r\n", render(b"debug: true\r\n"))
+        self.assertEqual(b"# c\r\n" + wanted + b"debug: true\r\n", render(b"# c\r\ndebug: true\r\n"))
+
+    def test_a_root_with_an_anchor_or_a_tag(self) -> None:
+        for text in ("--- &root\nx: 1\n", "!!map\nx: 1\n", "--- !!map {x: 1}\n", "&k x: 1\n"):
+            with self.subTest(text):
+                found = value(render(text))
+                assert isinstance(found, dict)
+                self.assertEqual({"x", "host", "port", "auth-dir"}, set(found))
+
 
 class WhatIsPutIn(unittest.TestCase):
     BASE = "host: x\nport: 1\nauth-dir: /a\n"
