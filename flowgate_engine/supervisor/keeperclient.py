@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from ..io.locks import is_held
 from ..io.processes import identity_from
 from ..io.sockets import socket_folder
 from ..paths import short_socket
-from .keeperhandle import ANSWER, KeeperGoneError, KeeperHandle, Status, connect, in_time
+from .keeperhandle import KeeperGoneError, KeeperHandle, Status, connect, in_time
 
 __all__ = ["KeeperGoneError", "KeeperHandle", "Status", "adopt", "hold_fifo", "is_over", "read_status", "start"]
 
 PROTOCOL = 1
+#: Seconds for which a keeper that holds its lock and does not listen is taken for one that is dying.
+PATIENCE = 0.2
 _NAMES = ("service", "generation", "replica", "instance")
 
 
@@ -81,22 +84,10 @@ async def adopt(
     `document` is used for a new keeper only. `previous` is the handle of the killed one: the child's exit code is
     known even if it dies before the new one comes. FlowgateError when a living keeper cannot be reached.
     """
-    known = read_status(folder)
-    place = Path(known["socket"]) if known and known.get("socket") else short_socket(folder / "control.sock")
-    sock = await _reach(folder, place, known)
-    if sock is not None:
-        handle = KeeperHandle(folder, place, hold_fifo(folder))
-        try:
-            await asyncio.get_running_loop().sock_sendall(sock, b'{"cmd": "subscribe"}\n')
-            await in_time(handle.listen(sock, deadline), deadline, folder)
-        except BaseException:  # why: the descriptors must not stay, whatever cut us off
-            sock.close()
-            handle.close()
-            raise
-        if handle.status.get("v", 0) > PROTOCOL:
-            handle.close()
-            raise FlowgateError(f"the keeper of {folder} is of a newer Flowgate", hint="flowgate down && flowgate up")
+    handle = await _find(folder, deadline)
+    if handle is not None:
         return handle
+    known = read_status(folder)
     if known is not None and is_over(known):
         return None
     document = {**{name: known.get(name) for name in _NAMES}, **document} if known else document
@@ -111,19 +102,46 @@ async def adopt(
     return await _put(folder, order, listen_socket, previous, env, deadline)
 
 
-async def _reach(folder: Path, place: Path, known: Status | None) -> socket.socket | None:
-    """A connection to a living keeper; None when there is none (its lock is free)."""
-    sock = await connect(place)
-    if sock is not None or not is_held(folder / "lock"):
-        return sock
-    keeper = identity_from(known.get("keeper")) if known else None
-    if keeper is not None and processes.send(keeper, signal.SIGHUP):  # its socket was removed: it makes a new one
-        for _ in range(100):
-            await asyncio.sleep(ANSWER / 100)
-            sock = await connect(place)
-            if sock is not None or not is_held(folder / "lock"):
-                return sock
-    raise FlowgateError(f"a keeper has {folder} but does not answer on {place}", hint=f"fuser -v {folder / 'lock'}")
+async def _find(folder: Path, deadline: float) -> KeeperHandle | None:
+    """A handle on the living keeper; None when there is none: its lock is free.
+
+    A keeper that is dying closes one descriptor after the other: its socket may still take us, its lock be held.
+    """
+    asked = False
+    until = time.monotonic() + deadline
+    while time.monotonic() < until:
+        known = read_status(folder)
+        place = Path(known["socket"]) if known and known.get("socket") else short_socket(folder / "control.sock")
+        sock = await connect(place)
+        if sock is not None:
+            try:
+                return await _subscribe(folder, place, sock, deadline)
+            except (KeeperGoneError, ConnectionError):
+                sock.close()
+        elif not is_held(folder / "lock"):
+            return None
+        elif not asked and until - time.monotonic() < deadline - PATIENCE:
+            asked = True
+            keeper = identity_from(known.get("keeper")) if known else None
+            if keeper is not None:
+                processes.send(keeper, signal.SIGHUP)  # its socket was removed: it makes a new one
+        await asyncio.sleep(0.005)
+    raise FlowgateError(f"a keeper has {folder} but cannot be reached", hint=f"fuser -v {folder / 'lock'}")
+
+
+async def _subscribe(folder: Path, place: Path, sock: socket.socket, deadline: float) -> KeeperHandle:
+    """Hear from a living keeper from now on."""
+    handle = KeeperHandle(folder, place, hold_fifo(folder))
+    try:
+        await asyncio.get_running_loop().sock_sendall(sock, b'{"cmd": "subscribe"}\n')
+        await in_time(handle.listen(sock), deadline, folder)
+        if handle.status.get("v", 0) > PROTOCOL:
+            raise FlowgateError(f"the keeper of {folder} is of a newer Flowgate", hint="flowgate down && flowgate up")
+    except BaseException:  # why: the descriptors must not stay, whatever cut us off
+        sock.close()
+        handle.close()
+        raise
+    return handle
 
 
 async def _put(
@@ -159,7 +177,7 @@ async def _put(
             argv = processes.own_argv(processes.KEEPER, os.fspath(folder))
             pid = processes.spawn(argv, base, stdin_data=json.dumps(order).encode(), pass_fds=fds, log=complaints)
         _reap_later(pid, os.pidfd_open(pid) if kernel.has_pidfd() else None)
-        await in_time(handle.listen(ours, deadline), deadline, folder)
+        await in_time(handle.listen(ours), deadline, folder)
     except KeeperGoneError as error:
         handle.close()
         said = complaints.read_text(errors="replace").strip().splitlines()[-1:] if complaints.exists() else []

@@ -132,7 +132,7 @@ class KeeperHandle:
                 os.close(fd)
         self._fifo, self.child_pidfd = -1, None
 
-    async def listen(self, sock: socket.socket, deadline: float) -> None:
+    async def listen(self, sock: socket.socket) -> None:
         """Read status lines from now on; returns with the first. KeeperGoneError without one."""
         reader, self._writer = await asyncio.open_unix_connection(sock=sock, limit=_LINE_LIMIT)
         self._task = asyncio.create_task(self._follow(reader))

@@ -99,6 +99,17 @@ print('mark', os.environ['FLOWGATE_INSTANCE'], os.getcwd(), repr(os.read(0, 1)))
         self.assertGreaterEqual(status["exit"]["at"] - status["stop_requested_at"], 0.19)
         await in_time(handle.release())
 
+    async def test_child_that_is_halted_hears_term_too(self) -> None:
+        handle = await self.start(SLEEP)
+        await self.up(handle)
+        child = handle.child
+        assert child is not None
+        processes.send(child, signal.SIGSTOP)
+        await wait_async(lambda: (kernel.stat_fields(child.pid) or "-")[0] == "T")
+        status = await in_time(handle.stop(5, 5))
+        self.assertEqual(status["exit"]["signal"], signal.SIGTERM)
+        await in_time(handle.release())
+
     async def test_second_stop_may_be_sooner_but_never_later(self) -> None:
         import asyncio
 
@@ -198,7 +209,7 @@ print('mark', os.environ['FLOWGATE_INSTANCE'], os.getcwd(), repr(os.read(0, 1)))
         listen = sockets.listen("127.0.0.1", 0)
         self.addCleanup(listen.close)
         port = listen.getsockname()[1]
-        code = ON_USR1.replace("ACT", "print('usr1', flush=True)")
+        code = ON_USR1.replace("ACT", "os.write(1, b'usr1\\n')")
         handle = await self.start(code, listen=listen, env={"KEY": "hidden"}, mask=["hidden"])
         await self.up(handle)
         self.assertTrue(await handle.signal(signal.SIGUSR1))

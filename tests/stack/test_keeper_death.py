@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import unittest
@@ -9,6 +10,7 @@ from typing import Any
 
 from flowgate_engine.errors import FlowgateError
 from flowgate_engine.io import processes
+from flowgate_engine.io.locks import FileLock
 from flowgate_engine.supervisor import keeperclient
 from flowgate_engine.supervisor.keeperclient import KeeperHandle
 from tests.support.keepers import CHATTY, ESCAPING, ON_USR1, SLEEP, KeeperCase
@@ -103,12 +105,40 @@ class SuddenDeath(KeeperCase):
         await in_time(again.release())
         self.assertIsNone(await self.adopt(), "all is over: nothing to adopt")
 
+    async def test_dying_keeper_that_still_listens_and_locks(self) -> None:
+        """The kernel closes what a killed process had open one after the other, and not in our order."""
+        handle = await self.start(SLEEP)
+        child, keeper = handle.child, handle.keeper
+        assert child is not None and keeper is not None
+        self.kill_keeper(handle)
+        await wait_async(lambda: not processes.matches(keeper))
+        handle.close()
+        lock = FileLock(self.folder / "lock")
+        lock.acquire("dying")
+        met: list[int] = []
+
+        async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            met.append(1)
+            writer.close()
+
+        (self.folder / "control.sock").unlink()
+        server = await asyncio.start_unix_server(hang_up, self.folder / "control.sock")
+        adopting = asyncio.create_task(self.adopt())
+        await wait_async(lambda: met)
+        server.close()
+        (self.folder / "control.sock").unlink()
+        lock.release()
+        adopted = await in_time(adopting)
+        assert adopted is not None
+        self.assertEqual(adopted.child, child)
+        await in_time(adopted.stop(1, 1))
+
     async def test_removed_control_socket_comes_back(self) -> None:
         handle = await self.start(SLEEP)
         (self.folder / "control.sock").unlink()
         (self.folder / "status.json").unlink()
         with self.assertRaises(FlowgateError):  # nobody says who the keeper is: nothing is signalled
-            await self.adopt()
+            await self.adopt(deadline=0.5)
         (self.folder / "status.json").write_text(json.dumps(handle.status))
         again = await self.adopt()
         assert again is not None

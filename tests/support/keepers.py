@@ -29,7 +29,7 @@ reader, writer = os.pipe()
 os.set_blocking(writer, False)
 signal.set_wakeup_fd(writer)
 signal.signal(10, lambda *_: ACT)
-print('up', flush=True)
+os.write(1, b'up\\n')
 while True: os.read(reader, 1)
 """
 #: Leaves two that escaped from its session.
