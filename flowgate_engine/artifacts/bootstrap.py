@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import threading
 import time
@@ -24,7 +25,7 @@ NAMES = ("cliproxyapi", "litellm")
 #: Seconds that a run waits for another one that installs the same.
 LOCK_DEADLINE = 1800.0
 #: Seconds that ctrl-C waits for a thread; one that hangs in a read of the network dies with the process.
-INTERRUPT_DEADLINE = 5.0
+INTERRUPT_DEADLINE = 15.0
 
 
 class Result(NamedTuple):
@@ -116,27 +117,38 @@ def download(
             missing[name] = service
         else:
             results[name] = quick
-    threads = [
-        threading.Thread(target=work, args=item, name=f"bootstrap-{item[0]}", daemon=True) for item in missing.items()
-    ]
-    _run(threads, cancelled)
+    _run([functools.partial(work, name, service) for name, service in missing.items()], cancelled)
     found = [results[name] for name in services]
     if only is None:
         _keep_stamp(workspace, config, found)
     return found
 
 
-def _run(threads: list[threading.Thread], cancelled: threading.Event) -> None:
+def _run(works: list[Callable[[], None]], cancelled: threading.Event) -> None:
+    """Carry out all of `works` at once; on ctrl-C tell them, and wait for them a little.
+
+    Waits on events, not with `Thread.join`: a join that was interrupted takes the thread for ended (CPython 3.11),
+    and the process would go before its uv.
+    """
+    ended = []
+    for work in works:
+        done = threading.Event()
+
+        def run(work: Callable[[], None] = work, done: threading.Event = done) -> None:
+            try:
+                work()
+            finally:
+                done.set()
+
+        threading.Thread(target=run, daemon=True).start()
+        ended.append(done)
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for done in ended:
+            done.wait()
     except KeyboardInterrupt:
         cancelled.set()
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join(INTERRUPT_DEADLINE)
+        for done in ended:
+            done.wait(INTERRUPT_DEADLINE)
         raise
 
 
