@@ -56,6 +56,8 @@ class BadYaml(ValueError):
 
 
 class Line(NamedTuple):
+    """One line that says something; `indent` in spaces."""
+
     number: int
     indent: int
     text: str
@@ -169,6 +171,7 @@ def inline(text: str, number: int) -> Any:
 
 
 def is_item(line: Line) -> bool:
+    """Does the line begin an item of a list?"""
     return line.text == "-" or line.text.startswith("- ")
 
 
@@ -246,6 +249,8 @@ SECRET = r"""(\bsecret-key\s*:\s*)(["']?)([^"',}\s]+)\2"""
 
 
 class Config(NamedTuple):
+    """What the stand-in takes from its config; `raw` is all of it."""
+
     host: str
     port: int
     auth_dir: str
@@ -317,6 +322,8 @@ def overwrite(path: str, text: str) -> None:
 
 
 class Request(NamedTuple):
+    """One HTTP request, read whole."""
+
     method: str
     path: str
     query: str
@@ -338,6 +345,8 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
+    """One HTTP response."""
+
     status: int
     body: Any = None
     """dict or list: JSON; str: as it is; Iterator: streamed."""
@@ -643,6 +652,8 @@ APIS: dict[str, tuple[Any, Any, Any]] = {
 
 
 class Route(NamedTuple):
+    """Where a model goes."""
+
     provider: str
     base_url: str
     """Empty for an account, which answers with a fixed text."""
@@ -1110,6 +1121,7 @@ def load_dotenv() -> None:
 
 
 def raise_stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    """A signal ends the main thread's waiting."""
     raise Stop
 
 
