@@ -19,20 +19,17 @@ from ..io import atomic, environment, listeners, processes
 from ..io.faults import point
 from ..io.locks import is_held
 from ..models.snapshots import Probe
-from ..paths import Workspace
 from ..services import launch
 from ..services.launch import LaunchSpec, Seat
 from ..services.registry import adapter
 from ..store.records import GenerationRow
-from . import keeperclient
+from . import keeperclient, orders
 from .ground import Ground
 from .policy import Pulse
 from .prepare import lookup
 
 #: Folders of ended generations that are kept to look at.
 KEPT_FOLDERS = 5
-#: Shorter values are no secrets, and masking them would garble the log.
-MASKED_LENGTH = 8
 #: Where a service finds its listening socket (systemd's convention).
 LISTEN_FD = 3
 #: Lines of the log that go into the event of an exit.
@@ -97,7 +94,6 @@ class Generation:
         folder = ground.workspace.generation(name, number)
         instance = str(uuid.uuid4())
         atomic.private_folder(folder)
-        _forget_old(folder)
         atomic.write(folder / "spec.json", launch.to_json(spec), durable=False)
         values = lookup(ground.workspace, ground.environment)
         seat = Seat(folder, spec.host, spec.port, instance)
@@ -105,7 +101,7 @@ class Generation:
         env = dict(made.env)
         env.update({n: v for n in made.secret_env if (v := values(n)) is not None})
         document = {
-            **_document(ground, name, number, instance, spec),
+            **orders.document(ground, name, number, instance, spec),
             "argv": list(made.argv),
             "cwd": made.cwd,
             "env": env,
@@ -150,12 +146,12 @@ class Generation:
         """Find a living generation again, with a new keeper if it has lost its own; None when it is over."""
         spec = launch.from_json((folder / "spec.json").read_bytes())
         birth = json.loads((folder / "birth.json").read_bytes())
-        document = _document(ground, name, birth["number"], birth["instance"], spec)
+        document = orders.document(ground, name, birth["number"], birth["instance"], spec)
         handle = await keeperclient.adopt(folder, document, env=environment.base(os.environ))
         if handle is None:
             return None
         await handle.watch_supervisor(
-            processes.myself(), _supervisor_argv(ground.workspace), ground.workspace.supervisor_log
+            processes.myself(), orders.supervisor_argv(ground.workspace), ground.workspace.supervisor_log
         )
         brought = (await handle.document()).get("values") or {}
         ground.environment.update({n: v for n, v in brought.items() if n not in ground.environment})
@@ -176,7 +172,7 @@ class Generation:
 
     async def revive_keeper(self) -> bool:
         """Put a new keeper in the place of one that died; False when the child is gone too."""
-        document = _document(self.ground, self.name, self.number, self.instance, self.spec)
+        document = orders.document(self.ground, self.name, self.number, self.instance, self.spec)
         handle = await keeperclient.adopt(
             self.folder, document, self.listener, env=environment.base(os.environ), previous=self.handle
         )
@@ -285,40 +281,18 @@ class Generation:
         )
         self.detach()
 
+    def forget_old(self) -> None:
+        """Remove the folders of generations of this service that ended long ago."""
+        ended = [f for f in self.folder.parent.iterdir() if f.name.startswith("g") and not _in_use(f)]
+        ended.sort(key=lambda f: f.stat().st_mtime)
+        for folder in ended[:-KEPT_FOLDERS]:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def detach(self) -> None:
         """Stop watching; the child and its keeper are not touched."""
         if self.watcher is not None and self.watcher is not asyncio.current_task():
             self.watcher.cancel()
         self.handle.close()
-
-
-def _document(ground: Ground, name: str, number: int, instance: str, spec: LaunchSpec) -> dict[str, Any]:
-    """What a keeper is told, whether it starts a child or adopts one. It goes through a pipe, never to disk."""
-    workspace = ground.workspace
-    values = lookup(workspace, ground.environment)
-    known = {n: v for n in spec.secret_env if (v := values(n)) is not None}
-    own = processes.myself()
-    return {
-        "service": name,
-        "generation": number,
-        "replica": 0,
-        "instance": instance,
-        "values": known,
-        "mask": sorted({v for v in known.values() if len(v) >= MASKED_LENGTH}),
-        "log": {"path": str(workspace.logs / f"{name}.log"), "max_size": spec.logs.max_size, "keep": spec.logs.keep},
-        "stop": {"drain_timeout": spec.stop.drain_timeout, "kill_after": spec.stop.kill_after},
-        "supervisor": {
-            "argv": _supervisor_argv(workspace),
-            "file": str(workspace.supervisor_file),
-            "log": str(workspace.supervisor_log),
-            "pid": own.pid,
-            "start_ticks": own.start_ticks,
-        },
-    }
-
-
-def _supervisor_argv(workspace: Workspace) -> list[str]:
-    return processes.own_argv("flowgate_engine.supervisor.daemon", str(workspace.config))
 
 
 def _socket_of(child: processes.Identity | None) -> socket.socket | None:
@@ -340,14 +314,3 @@ def _socket_of(child: processes.Identity | None) -> socket.socket | None:
 def _in_use(folder: Path) -> bool:
     status = keeperclient.read_status(folder)
     return is_held(folder / "lock") or (status is not None and not keeperclient.is_over(status))
-
-
-def _forget_old(folder: Path) -> None:
-    """Remove the folders of generations that ended long ago."""
-    ended = []
-    for other in folder.parent.iterdir():
-        if other != folder and other.name.startswith("g") and not _in_use(other):
-            ended.append(other)
-    ended.sort(key=lambda p: p.stat().st_mtime)
-    for other in ended[:-KEPT_FOLDERS]:
-        shutil.rmtree(other, ignore_errors=True)

@@ -134,7 +134,7 @@ class Kept:
     async def _step(self) -> None:
         live = self.live
         if live is not None and live.exited:
-            await self._after_exit(live)
+            self._after_exit(live)
         elif live is not None and self.wanted != UP:
             await self._stop(live)
         elif live is not None and live.epoch < self.epoch:
@@ -169,7 +169,7 @@ class Kept:
         )
         live.watcher = self.ground.spawn(watch(self, live), f"watch {self.name}")
 
-    async def _after_exit(self, live: Generation) -> None:
+    def _after_exit(self, live: Generation) -> None:
         uptime = time.time() - live.started_at
         how = live.describe_exit()
         # The exit code of CLIProxyAPI is 0 for a busy port and a bad config too: it says nothing.
@@ -182,8 +182,7 @@ class Kept:
             level="error",
             data={"generation": live.number, **live.exit_data(), "uptime_s": round(uptime, 3), "log_tail": live.tail()},
         )
-        live.end()
-        await live.finish()
+        self.ground.spawn(_bury(live), f"bury {self.name} g{live.number}")  # the next start does not wait for it
         if self.wanted == UP and live.epoch == self.epoch:
             self._account(how, uptime=uptime, clean=clean)
         elif self.wanted == UP:
@@ -279,6 +278,7 @@ class Kept:
                 data={"pids": list(live.left)},
             )
         live.end()
+        self.ground.spawn(asyncio.to_thread(live.forget_old), f"forget old {self.name}")
         if self.live is live:
             self.live = None
 
@@ -323,3 +323,10 @@ class Kept:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+
+
+async def _bury(live: Generation) -> None:
+    """Let the keeper of an ended generation go and write its end down."""
+    await live.finish()
+    live.end()
+    await asyncio.to_thread(live.forget_old)
