@@ -100,9 +100,10 @@ class Probing(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(liveness.reason, "no answer in 0.05 s")
 
     async def test_what_is_not_http_is_said(self) -> None:
-        async with serving(lambda _: b"SSH-2.0-OpenSSH_9.6\r\n") as (port, _served):
-            liveness, _ = await probe(spec(), "127.0.0.1", port)
-        self.assertEqual(liveness.reason, "what answers does not speak HTTP")
+        for greeting in (b"SSH-2.0-OpenSSH_9.6\r\n", b"RTSP/1.0 200 OK\r\n\r\n", b"HTTP/1.1 2OO OK\r\n\r\n"):
+            async with serving(lambda _, said=greeting: said) as (port, _served):  # type: ignore[misc]
+                liveness, _ = await probe(spec(), "127.0.0.1", port)
+            self.assertEqual(liveness.reason, "what answers does not speak HTTP", greeting)
 
     async def test_a_connection_that_is_closed_is_said(self) -> None:
         async with serving(lambda _: b"") as (port, _served):

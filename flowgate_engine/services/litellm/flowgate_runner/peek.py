@@ -28,12 +28,12 @@ def model_of(body: bytes) -> str | None:
                 return None
             if value_next:
                 return clean(token)
-            if depth == 1 and is_key:
+            if is_key:
                 value_next = token == b'"model"'
                 is_key = False
         elif head in b"{[":
             depth += 1
-            is_key = head == b"{" and depth == 1
+            is_key = depth == 1
             if value_next:
                 return None
         elif head in b"}]":
