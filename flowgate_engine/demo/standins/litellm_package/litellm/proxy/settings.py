@@ -90,7 +90,9 @@ def router(config: dict[str, Any]) -> Router:
     common = config.get("litellm_settings") or {}
     for name in asked:
         if name not in ROUTER_KEYS and MODERN_ANSWERS:
-            print(f"LiteLLM Proxy:WARNING: Key '{name}' is not a valid argument for Router.__init__(). Ignoring this key.")
+            print(
+                f"LiteLLM Proxy:WARNING: Key '{name}' is not a valid argument for Router.__init__(). Ignoring this key."
+            )
     retries = asked.get("num_retries", common.get("num_retries"))
     return Router(
         config.get("model_list"), num_retries=retries, fallbacks=asked.get("fallbacks") or common.get("fallbacks")
