@@ -60,13 +60,17 @@ class Engine:
         with open_database(self.workspace, readonly=True) as store:
             return tuple(store.newest_events(count))
 
-    def wait_for_change(self, timeout: float, step: float = 0.2) -> None:
-        """Return when the state files have changed, after `timeout` seconds at the latest."""
-        deadline = time.monotonic() + timeout
+    def changes(self, timeout: float, step: float = 0.2) -> Iterator[None]:
+        """One item now, then one each time the state files have changed, or `timeout` seconds have passed.
+
+        What changes between two items is never missed: the files are compared with how they were at the last one.
+        """
         with open_database(self.workspace, readonly=True) as store:
-            before = store.version()
-            while time.monotonic() < deadline and store.version() == before:
-                time.sleep(step)
+            while True:
+                seen, deadline = store.version(), time.monotonic() + timeout
+                yield
+                while time.monotonic() < deadline and store.version() == seen:
+                    time.sleep(step)
 
     def events(self, after: int) -> Iterator[Mapping[str, Any]]:
         """Events after `after` as they happen. Raises NoSupervisorError when the supervisor goes."""

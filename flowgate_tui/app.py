@@ -111,4 +111,6 @@ class Cockpit(App[None]):
         if new:
             self._shown = new[-1].seq
             lines = [f"{present.clock(e.at)}  {e.kind:<20} {e.message}".replace("\n", " ") for e in new]
-            self.query_one("#events", Log).write_lines(lines)
+            log = self.query_one("#events", Log)
+            log.write_lines(lines)
+            self.call_after_refresh(log.scroll_end, animate=False)

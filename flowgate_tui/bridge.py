@@ -28,9 +28,10 @@ class Bridge:
 
     def follow(self, show: Callable[[Snapshot, tuple[Event, ...]], None]) -> None:
         """Call `show` with each new snapshot and the newest events until `end`. Runs in a thread."""
-        while not self._ending.is_set():
+        for _ in self.engine.changes(LOOK_EVERY):
+            if self._ending.is_set():
+                return
             show(self.engine.snapshot(), self.engine.newest_events(200))
-            self.engine.wait_for_change(LOOK_EVERY)
 
     def end(self) -> None:
         """Stop following."""

@@ -154,7 +154,6 @@ def start_up(workspace: Workspace) -> int:
         lock.acquire("supervisor")
     except BusyError:
         return ALREADY
-    processes.set_subreaper()
     with contextlib.closing(open_database(workspace)) as store:
 
         async def live() -> None:

@@ -312,5 +312,7 @@ def _socket_of(child: processes.Identity | None) -> socket.socket | None:
 
 
 def _in_use(folder: Path) -> bool:
-    status = keeperclient.read_status(folder)
-    return is_held(folder / "lock") or (status is not None and not keeperclient.is_over(status))
+    """A keeper or a process of this generation lives."""
+    status = keeperclient.read_status(folder) or {}
+    child = processes.identity_from(status.get("child"))
+    return is_held(folder / "lock") or (child is not None and processes.matches(child))
