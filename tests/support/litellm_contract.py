@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import signal
 import socket
 import tempfile
 import threading
+import time
 from contextlib import ExitStack
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -126,6 +129,7 @@ class LitellmContract:
         warm_up = self._shared.status()["warm_up"]
         self.assertEqual(warm_up["kind"], "deep" if self.warms_deeply else "light", warm_up)
         self.assertEqual(set(warm_up["answers"].values()), {200}, warm_up)
+        self.assertEqual("/v1/messages" in warm_up["answers"], self.warms_deeply, warm_up)
         self.assertNotIn("flowgate-warm-up", [b.get("model") for b in self._upstream.requests])
 
     # counters
@@ -193,8 +197,15 @@ class LitellmContract:
         self.assertNotIn("prompt-canary", status)
         self.assertNotIn("hi from alpha", status)
 
-    def test_answers_carry_a_date(self: Any) -> None:
-        self.assertRegex(self._shared.ask("GET", "/v1/models").headers["date"], r"^\w{3}, \d{2} \w{3} \d{4} .* GMT$")
+    def test_answers_carry_one_date_of_now(self: Any) -> None:
+        connection = http.client.HTTPConnection(*self._shared.address, timeout=30)
+        self.addCleanup(connection.close)
+        connection.request("GET", "/health/liveliness")
+        answer = connection.getresponse()
+        answer.read()
+        dates = answer.headers.get_all("date") or []
+        self.assertEqual(len(dates), 1)
+        self.assertLess(abs(parsedate_to_datetime(dates[0]).timestamp() - time.time()), 5)
 
     # signals
 
@@ -228,6 +239,19 @@ class LitellmContract:
         self.assertIn(f"w{SLOW_CHUNKS - 1} ".encode(), body)
         self.assertIn(b"data: [DONE]", body)
         self.assertEqual(it.wait_exit(), 0, "\n".join(it.lines + it.errors))
+
+    def test_a_kept_connection_is_answered_and_closed_while_it_drains(self: Any) -> None:
+        it = self.start("kept", self.hold())
+        it.wait_ready()
+        kept = http.client.HTTPConnection(*it.address, timeout=30)
+        self.addCleanup(kept.close)
+        self.assertNotIn("connection", request(kept, "POST", "/v1/chat/completions", chat("alpha")).headers)
+        it.signal(signal.SIGTERM)
+        it.wait_line("draining", 10)
+        self.assertEqual(select.select([kept.sock], [], [], 0.3)[0], [], "an idle connection was closed at once")
+        reply = request(kept, "POST", "/v1/chat/completions", chat("alpha"))
+        self.assertEqual((reply.status, reply.headers["connection"]), (200, "close"))
+        self.assertEqual(it.wait_exit(), 0)
 
     def test_told_twice_it_ends_at_once(self: Any) -> None:
         it = self.start("twice", self.hold())

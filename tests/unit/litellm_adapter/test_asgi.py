@@ -225,3 +225,9 @@ class Controlling(unittest.IsolatedAsyncioTestCase):
 
     async def test_other_paths_go_through(self) -> None:
         self.assertEqual((await ask(self.control, "/v1/models", state={})).body, b"app")
+
+    async def test_the_app_is_given_an_address_where_a_unix_socket_has_none(self) -> None:
+        asked = scope("/v1/models", "GET") | {"client": None}
+        wire = Wire()
+        await self.control(asked, wire.receive, wire.send)
+        self.assertEqual(asked["client"], ("127.0.0.1", 0))
