@@ -1,9 +1,9 @@
 """What the running program wrote into its copy of the config, key by key.
 
 Compared as documents, because each of its writes lays the whole file out anew (two spaces of
-indentation, comment lines at the margin, one space before a comment, no blank lines in lists). Two things
-are not drift: it hashes every plaintext `remote-management.secret-key`, and each change by its management
-API makes it spell out some of its defaults (measured: 6.10.9 one key, 7.2.140 four).
+indentation, comment lines at the margin, one space before a comment, no blank lines in lists). Three things
+are not drift: it hashes every plaintext `remote-management.secret-key`, writes `~` in `auth-dir` out, and each
+change by its management API makes it spell out some of its defaults (measured: 6.10.9 one key, 7.2.140 four).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def changes(rendered: bytes, copy: bytes, file: str) -> tuple[Change, ...]:
     _compare((), before.value, after.value, out)
     # before 7 `ws-auth` is off by default, and there is no credential-in-flight
     seven = _IN_FLIGHT in after.value
-    return tuple(change for change in out if not _hashed(change) and not _default(change, seven))
+    return tuple(c for c in out if not (_hashed(c) or _same_folder(c) or _default(c, seven)))
 
 
 def describe(found: tuple[Change, ...]) -> tuple[str, ...]:
@@ -96,6 +96,11 @@ def hashes(before: object, after: object) -> bool:
 
 def _hashed(change: Change) -> bool:
     return change.path == SECRET_KEY and bool(change.before) and hashes(change.before, change.after)
+
+
+def _same_folder(change: Change) -> bool:
+    """Is this the same `auth-dir` with `~` written out, as 7.2.140 does at any management change?"""
+    return change.path == ("auth-dir",) and File(str(change.before)).expanduser() == File(str(change.after))
 
 
 def _default(change: Change, seven: bool) -> bool:

@@ -24,6 +24,11 @@ class Drift(unittest.TestCase):
         after = "remote-management:\n# c\n  secret-key: '$2a$10$abc' # mine\napi-keys:\n  - a\n  - b\n"
         self.assertEqual((), self.lines(before, after))
 
+    def test_the_home_folder_written_out_is_none_another_folder_is(self) -> None:
+        with unittest.mock.patch.dict(os.environ, {"HOME": "/home/me"}):
+            self.assertEqual((), self.lines("auth-dir: ~/.cpa\n", "auth-dir: /home/me/.cpa\n"))
+            self.assertEqual(1, len(self.lines("auth-dir: ~/.cpa\n", "auth-dir: /home/you/.cpa\n")))
+
     def test_a_new_hash_or_a_new_key_is_drift(self) -> None:
         key = "remote-management: {secret-key: %s}\n"
         self.assertEqual(("~ remote-management.secret-key: *** -> ***",), self.lines(key % "$2a$1", key % "$2a$2"))
