@@ -69,7 +69,7 @@ class Generation:
         self.probes: dict[str, Probe] = {}
         self.measured: tuple[float, float] | None = None
         """CPU seconds used and the monotonic time they were read at."""
-        self.drift: tuple[str, ...] = ()
+        self.drift: tuple[str, ...] | None = None
         self.drift_stamp: tuple[int, int] | None = None
         self.ending = False
         """It is being stopped: whoever stops it looks after its keeper too."""
