@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import random
@@ -111,6 +112,19 @@ class Overlay(unittest.IsolatedAsyncioTestCase):
                 path.write_text(text)
                 with self.assertRaisesRegex(ground.RunnerError, words):
                     ground.overlay({"FLOWGATE_OVERLAY": str(path)})
+
+
+class Source(unittest.TestCase):
+    def test_it_keeps_to_python_3_9_and_to_itself(self) -> None:
+        folder = runner_file().parent
+        for path in (folder / "runner.py", *(folder / "flowgate_runner").glob("*.py")):
+            tree = ast.parse(path.read_text(), feature_version=(3, 9))
+            for node in ast.walk(tree):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+                for name in names:
+                    root = name.split(".")[0]
+                    self.assertIn(root, {*sys.stdlib_module_names, "uvicorn"}, f"{path.name} imports {name}")
 
 
 class PlainCommand(unittest.TestCase):
