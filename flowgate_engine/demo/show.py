@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +16,7 @@ from ..errors import BusyError, FlowgateError
 from . import leftovers, workspace
 from .backstage import Backstage
 from .mirror import CLIPROXYAPI_VERSIONS, LITELLM_VERSIONS
-from .stage import SeenWrongError, Stage
+from .stage import SeenWrongError, Stage, undisturbed
 from .story import REAL_LIMITS, Limits, Step, Story, numbered
 from .workspace import Plan, Runtime
 
@@ -134,7 +132,7 @@ def _play(steps: list[Step], tell: Teller, again: str | None) -> list[dict[str, 
 
 def clear(stage: Stage) -> None:
     """End what runs in a demo's workspace. Ctrl-C waits until it is done."""
-    with _undisturbed():
+    with undisturbed(again=False):
         if not leftovers.living(stage.made.workspace):
             return
         _down(stage)
@@ -149,17 +147,3 @@ def _down(stage: Stage) -> None:
     with contextlib.suppress(SeenWrongError):
         while stage.run("down", code=None).code == BusyError.exit_code and time.monotonic() < end:
             time.sleep(_PAUSE_S)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Without ctrl-C and SIGTERM, where that can be said (in the main thread only)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGTERM)]
-    try:
-        yield
-    finally:
-        for number, before in held:
-            signal.signal(number, before)

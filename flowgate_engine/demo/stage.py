@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import shlex
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import FlowgateError
@@ -69,11 +71,14 @@ class Stage:
 
     def run(self, *words: str, within: float = 60.0, code: int | None = 0) -> Ran:
         """Run a command to its end. Raises SeenWrongError for another exit code than `code` (None: any)."""
-        process = self.start(*words)
+        process: subprocess.Popen[str] | None = None
         try:
+            with undisturbed(again=True):  # an interrupted Popen loses the child that it has started
+                process = self.start(*words)
             out, err = process.communicate(timeout=within)
         except BaseException as error:  # why: on ctrl-C too, the command and what it started must not outlive us
-            _interrupt(process)
+            if process is not None:
+                _interrupt(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 expected = f"`{words[0]}` to be done in {within:.0f} s"
                 raise SeenWrongError(expected, "it was not", self.shown("events")) from None
@@ -128,6 +133,28 @@ class Stage:
         return (
             f'curl -s {url} -H "Authorization: Bearer $(cat {key})" -H "Content-Type: application/json" -d \'{body}\''
         )
+
+
+@contextlib.contextmanager
+def undisturbed(*, again: bool) -> Iterator[None]:
+    """Hold back ctrl-C and SIGTERM, where that can be done (in the main thread only).
+
+    `again`: the first one held back is raised at the end, else they are forgotten. Handlers of ours, since ignored
+    signals would stay ignored in what is started meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    held = [(number, signal.signal(number, lambda n, _frame: seen.append(n))) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, before in held:
+            signal.signal(number, before)
+        if seen and again:
+            signal.raise_signal(seen[0])
 
 
 def wait_for(condition: Callable[[], Any], within: float, otherwise: Callable[[], SeenWrongError]) -> Any:
