@@ -20,7 +20,8 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
@@ -28,7 +29,8 @@ def _free_port() -> int:
 class Supervisord:
     """A running supervisord with `services` small HTTP services; leave it with `with`."""
 
-    def __init__(self, folder: Path, services: int) -> None:
+    def __init__(self, folder: Path, services: int, more: str = "") -> None:
+        """`more` is text for the config: programs of the caller's, which are not among `names`."""
         self.folder = folder
         self.config = folder / "supervisord.conf"
         script = folder / "service.py"
@@ -48,9 +50,9 @@ childlogdir={folder}
 nodaemon=true
 """
         for number in range(services):
-            command = f"{sys.executable} {script} {_free_port()}"
+            command = f"{sys.executable} {script} {free_port()}"
             text += f"[program:service{number}]\ncommand={command}\nautorestart=true\nstartsecs=0\n"
-        self.config.write_text(text, encoding="utf-8")
+        self.config.write_text(text + more, encoding="utf-8")
         self.names = [f"service{number}" for number in range(services)]
 
     def __enter__(self) -> Supervisord:

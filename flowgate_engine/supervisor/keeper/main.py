@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-BLOCK = 1 << 16
+BLOCK = 1 << 18
 #: Seconds that the keeper of an exited child waits for `release`.
 LINGER = 60.0
 #: EX_TEMPFAIL of sysexits.h: another keeper has this generation.
@@ -158,7 +158,7 @@ class Keeper:
 
     # -- output --------------------------------------------------------------------------------
 
-    def _output(self, _events: int = 0, blocks: int = 16) -> None:
+    def _output(self, _events: int = 0, blocks: int = 4) -> None:
         """What the child wrote, in blocks; a few at a time, so that commands are heard in between."""
         for _ in range(blocks):
             try:
@@ -211,7 +211,7 @@ class Keeper:
     def _finish(self) -> None:
         """The child is over: empty the pipe, say so, and wait to be released."""
         self.over = True
-        self._output(blocks=64)  # all that the pipe holds, and an end to it if somebody `left` goes on
+        self._output(blocks=16)  # all that the pipe holds, and an end to it if somebody `left` goes on
         self._write(self.masker.flush())
         self.fields["state"] = status.EXITED
         self.changed()

@@ -25,9 +25,9 @@ class Masker:
             keep = len(data)  # no secret spans lines
         else:
             keep = self._hold_from(data, 0)
-        if keep == len(data) and not any(secret in data for secret in self._secrets):
-            self._held = b""
-            return data
+        if not any(secret in data for secret in self._secrets):
+            self._held = data[keep:]
+            return data[:keep]
         return self._replace(data, keep)
 
     def flush(self) -> bytes:
