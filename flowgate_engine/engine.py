@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from . import paths
 from .errors import FlowgateError, from_dict
 from .io import atomic, environment, processes
+from .io.faults import point
 from .models.events import Event
 from .models.snapshots import Snapshot
 from .paths import Workspace
@@ -94,7 +95,9 @@ class Engine:
         try:
             running = self.client.get("/v1/version")
             identity = processes.identify(running["pid"])
+            point("engine.before-shutdown")
             self.client.post("/v1/shutdown", {})
+            point("engine.shutdown-asked")
         except NoSupervisorError:
             return False
         if identity is None:
@@ -119,6 +122,7 @@ class Engine:
         Raises what the preparation raised (nothing was touched then); the outcome tells the rest.
         """
         self.ensure_supervisor()
+        point("engine.before-request")
         seq = self.snapshot().seq
         document = {
             "kind": kind,
@@ -128,6 +132,7 @@ class Engine:
             "env": environment.base(os.environ),
         }
         number = int(self.client.post("/v1/operations", document, timeout=120.0)["id"])
+        point("engine.asked")
         return self.follow(number, seq, progress)
 
     def follow(self, number: int, seq: int, progress: Progress | None = None) -> Outcome:
@@ -160,6 +165,7 @@ class Engine:
         atomic.private_folder(workspace.logs)
         argv = processes.own_argv("flowgate_engine.supervisor.daemon", str(workspace.config))
         identity = processes.identify(processes.spawn(argv, environment.base(os.environ), log=workspace.supervisor_log))
+        point("engine.supervisor-spawned")
         deadline = time.monotonic() + START_LIMIT
         while time.monotonic() < deadline:
             if self.client.alive():

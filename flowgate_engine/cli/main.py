@@ -35,6 +35,10 @@ class Words(NamedTuple):
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code and raises nothing."""
     arguments = sys.argv[1:] if argv is None else argv
+    if any(name.startswith("FLOWGATE_FAULT_") for name in os.environ):
+        from ..io import faults
+
+        faults.arm_from_environment("client")
     words = Words(None, "--json" in arguments, None, ())
     try:
         try:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _PREFIXES = ("GIT_", "PYTHON", "UV_", "LISTEN_")
-_NAMES = frozenset(
-    {"VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "FLOWGATE_INSTANCE", "FLOWGATE_FAULT_KILL", "_", "OLDPWD", "SHLVL"}
-)
+_NAMES = frozenset({"VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "FLOWGATE_INSTANCE", "_", "OLDPWD", "SHLVL"})
 
 
 def base(environ: Mapping[str, str]) -> dict[str, str]:

@@ -63,11 +63,14 @@ class Daemon:
             f"supervisor {VERSION}, pid {os.getpid()}",
             data={"pid": os.getpid(), "version": VERSION},
         )
+        faults.point("supervisor.before-adoption")
         adopted = await adopt_all(self.ground, ORDER)
+        faults.point("supervisor.adopted")
         self._recall(adopted)
         seen = self.ground.store.services()
         for name, kept in self.kept.items():
             kept.begin(adopted.get(name), seen.get(name))
+        faults.point("supervisor.before-resume")
         self.operations.resume()
         serving = self.ground.spawn(self._server._serve(sockets=[api_socket]), "api")
         ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._ending.wait()), self.ground.failed]
@@ -77,6 +80,7 @@ class Daemon:
         self._server.stopping.set()
         self._server.should_exit = True
         await serving
+        faults.point("supervisor.before-end")
         await self.operations.end()
         for kept in self.kept.values():
             await kept.end()
@@ -128,6 +132,7 @@ class Daemon:
     def shut_down(self) -> None:
         """Record the stop, so that no keeper starts another, and end."""
         write_supervisor_file(self.workspace, self.started_at, stopping=True)
+        faults.point("supervisor.stop-said")
         self._ending.set()
 
 
@@ -159,7 +164,9 @@ def start_up(workspace: Workspace) -> int:
         async def live() -> None:
             daemon = Daemon(Ground(workspace, store))
             atomic.private_folder(workspace.socket.parent)
+            faults.point("supervisor.before-socket")
             with sockets.bind_unix(workspace.socket) as listening:
+                faults.point("supervisor.before-file")
                 write_supervisor_file(workspace, daemon.started_at, stopping=False)
                 await daemon.run(listening)
 
@@ -170,7 +177,7 @@ def start_up(workspace: Workspace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the supervisor process."""
     arguments = sys.argv[1:] if argv is None else argv
-    faults.arm_from_environment()
+    faults.arm_from_environment("supervisor")
     try:
         return start_up(workspace_of(Path(arguments[0])))
     except FlowgateError as error:

@@ -94,6 +94,7 @@ class Generation:
         folder = ground.workspace.generation(name, number)
         instance = str(uuid.uuid4())
         atomic.private_folder(folder)
+        point("generation.folder")
         atomic.write(folder / "spec.json", launch.to_json(spec), durable=False)
         values = lookup(ground.workspace, ground.environment)
         seat = Seat(folder, spec.host, spec.port, instance)
@@ -150,6 +151,7 @@ class Generation:
         handle = await keeperclient.adopt(folder, document, env=environment.base(os.environ))
         if handle is None:
             return None
+        point("generation.adopted")
         await handle.watch_supervisor(
             processes.myself(), orders.supervisor_argv(ground.workspace), ground.workspace.supervisor_log
         )
@@ -268,11 +270,13 @@ class Generation:
 
     async def finish(self) -> None:
         """Let the keeper of an ended child go."""
+        point("generation.over")
         with contextlib.suppress(FlowgateError, OSError):
             await self.handle.release()
 
     def end(self) -> None:
         """Write its end down and let go of what is held for it."""
+        point("generation.released")
         found = self.status.get("exit") or {}
         self.ground.remember(
             lambda: self.ground.store.end_generation(

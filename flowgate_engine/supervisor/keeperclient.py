@@ -176,6 +176,7 @@ async def _put(
         with theirs:
             argv = processes.own_argv(processes.KEEPER, os.fspath(folder))
             pid = processes.spawn(argv, base, stdin_data=json.dumps(order).encode(), pass_fds=fds, log=complaints)
+            point("keeperclient.spawned")
         _reap_later(pid, os.pidfd_open(pid) if kernel.has_pidfd() else None)
         await in_time(handle.listen(ours), deadline, folder)
     except KeeperGoneError as error:

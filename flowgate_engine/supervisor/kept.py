@@ -9,6 +9,7 @@ import time
 
 from ..errors import FlowgateError
 from ..io import sockets
+from ..io.faults import point
 from ..models import states
 from ..services.launch import LaunchSpec
 from ..store.records import DOWN, HELD, UP, ServiceRow
@@ -172,6 +173,7 @@ class Kept:
     def _after_exit(self, live: Generation) -> None:
         uptime = time.time() - live.started_at
         how = live.describe_exit()
+        point("kept.exit-seen")
         # The exit code of CLIProxyAPI is 0 for a busy port and a bad config too: it says nothing.
         clean = live.exit_code == 0 and live.spec.kind != "cliproxyapi"
         self.live = None
@@ -221,6 +223,7 @@ class Kept:
     async def _stop(self, live: Generation) -> None:
         """Drain and end it; the public port is closed as soon as nothing will follow."""
         self._become(states.DRAINING, "stopping")
+        point("kept.stopping")
         self._close_listener()
         await live.stop(live.spec.stop.drain_timeout, live.spec.stop.kill_after)
         self._ended(live)
@@ -241,6 +244,7 @@ class Kept:
             await live.until_draining(stopping)
         else:
             await live.until_port_free(stopping)
+        point("kept.replacing")
         self.live = None
 
     async def _retire(self, live: Generation) -> None:

@@ -178,6 +178,7 @@ class Operations:
         """
         self._desire(step)
         kept = [self.kept[t.service] for t in step]
+        point("operation.handed-over")
         if not all(k.settled() for k in kept):
             words = ", ".join(f"{t.service} to be {'ready' if t.wanted == UP else 'stopped'}" for t in step)
             self.ground.emit("operation.progress", f"waiting for {words}", data={"id": number})
@@ -237,11 +238,13 @@ class Operations:
 
     def _finish(self, number: int, request: Request, error: FlowgateError | None) -> None:
         message = error.message if error else f"{request.text}: done"
+        point("operation.over")
         self.ground.remember(
             lambda: self.ground.store.finish_operation(
                 number, "failed" if error else "done", message, error.as_dict() if error else None
             )
         )
+        point("operation.finished")
         self.current = None
         self._lock.release()
         self.ground.emit(

@@ -22,7 +22,7 @@ def wait_for(condition: Callable[[], T], deadline: float = DEADLINE, what: str =
     while not (found := condition()):
         if time.monotonic() > until:
             raise AssertionError(f"not within {deadline} s: {what or condition}")
-        time.sleep(0.005)
+        time.sleep(0.005)  # why: another process has no event for us; the deadline is above
     return found
 
 
@@ -32,7 +32,7 @@ async def wait_async(condition: Callable[[], T], deadline: float = DEADLINE, wha
     while not (found := condition()):
         if time.monotonic() > until:
             raise AssertionError(f"not within {deadline} s: {what or condition}")
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # why: as above
     return found
 
 

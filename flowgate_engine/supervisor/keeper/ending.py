@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ...io.faults import point
 from .child import SIGTERM
 
 TYPE_CHECKING = False
@@ -37,6 +38,7 @@ class Ending:
             return  # the sweep is on its way
         if self._deadline is None:
             self._child.signal_group(SIGTERM)
+            point("keeper.term-sent")
         self._deadline = moment if self._deadline is None else min(self._deadline, moment)
         self._loop.after("kill", max(0.0, self._deadline - time.monotonic()), self._kill)
 
@@ -46,6 +48,7 @@ class Ending:
         self._kill()
 
     def _kill(self) -> None:
+        point("keeper.before-kill")
         self._loop.cancel("kill")
         self._verify_until = time.monotonic() + VERIFY
         self._sweep(FIRST_LOOK)
@@ -54,6 +57,7 @@ class Ending:
         """SIGKILL to all who remain, until nobody does or VERIFY is over."""
         self._loop.cancel("sweep")
         left = self._child.kill_remaining()
+        point("keeper.killed")
         if (left or not self._dead) and time.monotonic() < self._verify_until:
             self._loop.after("sweep", pause, lambda: self._sweep(min(pause * 2, LAST_LOOK)))
             return

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # why: `signal` costs 5 ms
-import fcntl
 import os
-import sys
 import time
 
 from ...io import kernel
-from . import commands, spawn, status, wire
+from ...io.faults import point
+from . import commands, spawn, status
 from .child import Child, next_exit
 from .control import Connection, Control
 from .ending import Ending
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 BLOCK = 1 << 18
 #: Seconds that the keeper of an exited child waits for `release`.
 LINGER = 60.0
-#: EX_TEMPFAIL of sysexits.h: another keeper has this generation.
-BUSY = 75
 
 
 class Keeper:
@@ -57,6 +54,7 @@ class Keeper:
     def run(self) -> None:
         """Until the child is over and its keeper released."""
         self._listen_to_signals()
+        point("keeper.locked")
         self.fifo = spawn.open_fifo(self.folder + "/log.fifo")
         self.loop.watch(self.fifo, self._output)
         trouble = self.control.listen(self.document["socket"])
@@ -64,6 +62,7 @@ class Keeper:
             self.say(trouble)
         if self.document.get("subscriber_fd") is not None:
             self.control.join(self.document["subscriber_fd"]).subscribed = True
+        point("keeper.listening")
         if self.document["mode"] == "adopt":
             self._adopt(self.document["child"])
         else:
@@ -85,6 +84,7 @@ class Keeper:
             self.log.note(str(error))
             self._finish()
             return
+        point("keeper.child-unknown")
         ticks = kernel.start_ticks(pid, dead_too=True) or 0
         self.child = Child(pid, ticks, kernel.boot_id(), self.document["instance"], own=True)
         self._running()
@@ -92,6 +92,7 @@ class Keeper:
     def _adopt(self, known: dict[str, Any]) -> None:
         """Keep a process whose keeper was killed. It is init's child now, so its exit is read through its pidfd."""
         who = known["pid"], known["start_ticks"], known["boot_id"]
+        point("keeper.before-adopt")
         pidfd = self.document.get("child_fd")
         self.child = child = Child(*who, self.document["instance"], own=False, pidfd=pidfd)
         self._running()
@@ -109,6 +110,7 @@ class Keeper:
         self.fields["state"] = status.RUNNING
         self.fields["child"] = {"pid": child.pid, "start_ticks": child.ticks, "boot_id": child.boot}
         self.changed()
+        point("keeper.running")
 
     def _look(self) -> None:
         """Where there are no pidfds: an adopted process is looked at each second."""
@@ -188,10 +190,12 @@ class Keeper:
             self.fields["state"] = status.STOPPING
             self._drop_socket()
             self.changed()
+            point("keeper.stop-said")
         if self.ending is not None:
             self.ending.ask(drain_timeout + kill_after)
 
     def _exited(self, wait_status: int | None) -> None:
+        point("keeper.exit-seen")
         self.fields["exit"] = status.exit_document(wait_status)
         if self.ending is not None:
             self.ending.exited()
@@ -211,10 +215,12 @@ class Keeper:
     def _finish(self) -> None:
         """The child is over: empty the pipe, say so, and wait to be released."""
         self.over = True
+        point("keeper.swept")
         self._output(blocks=16)  # all that the pipe holds, and an end to it if somebody `left` goes on
         self._write(self.masker.flush())
         self.fields["state"] = status.EXITED
         self.changed()
+        point("keeper.exited")
         self.answer()
         self.loop.after("linger", LINGER, self.end)
         if self.asked_to_end:
@@ -223,6 +229,7 @@ class Keeper:
     def end(self) -> None:
         """Leave: nothing is kept any more."""
         self._output()
+        point("keeper.before-end")
         self.control.close_listener()
         self.loop.running = False
 
@@ -262,37 +269,3 @@ def _plain_pipe() -> tuple[int, int]:
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     return reader, writer
-
-
-def _settle_descriptors(document: dict[str, Any]) -> None:
-    """Keep what the document names, closed on exec; close what a parent may have leaked."""
-    ours = {document.get(name) for name in ("listen_fd", "subscriber_fd", "child_fd")} - {None}
-    names = os.listdir("/dev/fd")
-    for fd in (int(name) for name in names if int(name) > 2):
-        try:
-            os.set_inheritable(fd, False) if fd in ours else os.close(fd)
-        except OSError:
-            continue
-    nothing = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-
-
-def main(folder: str) -> None:
-    """Keep the generation in `folder`. Exits with 75 when another keeper has it."""
-    folder = os.path.abspath(folder)
-    raw = b""
-    while block := os.read(0, BLOCK):
-        raw += block
-    document = wire.loads(raw.decode())
-    _settle_descriptors(document)
-    os.chdir("/")
-    lock = os.open(folder + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(f"another keeper has {folder}", file=sys.stderr)
-        sys.exit(BUSY)
-    kernel.set_subreaper()
-    env = {name: value for name, value in os.environ.items() if name != kernel.MARKER}
-    Keeper(folder, document, env).run()

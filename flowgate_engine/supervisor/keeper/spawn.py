@@ -6,6 +6,8 @@ import _signal  # type: ignore[import-not-found]  # why: `signal` costs 5 ms
 import errno
 import os
 
+from ...io.faults import point
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +44,7 @@ def spawn(argv: list[str], cwd: str, env: Mapping[str, str], output: str, listen
     pid = os.fork()
     if pid == 0:
         _become(argv, cwd, dict(env), output, listen_fd, writer)
+    point("keeper.forked")
     os.close(writer)
     report = b""
     while block := os.read(reader, 4096):

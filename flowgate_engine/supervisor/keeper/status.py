@@ -6,6 +6,7 @@ import os
 import time
 
 from ...io import kernel
+from ...io.faults import point
 from . import wire
 
 TYPE_CHECKING = False
@@ -68,6 +69,7 @@ class Status:
                     raise OSError(28, os.strerror(28))
             finally:
                 os.close(fd)
+            point("keeper.before-status")
             os.replace(temporary, self._path)
         except OSError as error:
             try:

@@ -10,6 +10,7 @@ import fcntl
 import os
 
 from ...io import kernel
+from ...io.faults import point
 from . import wire
 
 TYPE_CHECKING = False
@@ -148,6 +149,7 @@ class Watch:
 
     def _start(self) -> None:
         """Exec a supervisor in a session of its own. Whether it lives is seen in its file."""
+        point("keeper.before-supervisor")
         argv = self._document["argv"]
         log = self._document.get("log") or "/dev/null"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -158,5 +160,6 @@ class Watch:
         ]
         try:
             os.posix_spawn(argv[0], argv, self._env, file_actions=actions, setsid=True)
+            point("keeper.supervisor-started")
         except OSError as error:
             self._say(f"cannot start a supervisor ({argv[0]}): {error.strerror}")
