@@ -74,6 +74,7 @@ class Generation:
         self.ending = False
         """It is being stopped: whoever stops it looks after its keeper too."""
         self._final: Mapping[str, Any] = {}
+        self._reviving = asyncio.Lock()
         self.lost = False
         """Keeper and child went together, so that nobody saw how it ended."""
 
@@ -121,7 +122,14 @@ class Generation:
         atomic.write(folder / "birth.json", json.dumps(birth).encode(), durable=False)
         point("generation.recorded")
         inherited = listener if made.inherit_socket else None
-        handle = await keeperclient.start(folder, document, inherited, env=environment.base(os.environ))
+        try:
+            handle = await keeperclient.start(folder, document, inherited, env=environment.base(os.environ))
+        except FlowgateError:
+            saved = await _save(folder, document, inherited)
+            if saved is None:
+                ground.store.end_generation(name, number)
+                raise
+            handle = saved
         point("generation.started")
         error = handle.status.get("error")
         if error:
@@ -172,17 +180,23 @@ class Generation:
             found.listener = await handle.take_socket() or _socket_of(handle.child)
         return found
 
-    async def revive_keeper(self) -> bool:
-        """Put a new keeper in the place of one that died; False when the child is gone too."""
-        document = orders.document(self.ground, self.name, self.number, self.instance, self.spec)
-        handle = await keeperclient.adopt(
-            self.folder, document, self.listener, env=environment.base(os.environ), previous=self.handle
-        )
-        self.handle.close()
-        if handle is None:
-            return False
-        self.handle = handle
-        return True
+    async def revive_keeper(self, dead: keeperclient.KeeperHandle) -> bool:
+        """Put a new keeper in the place of one that died; False when the child is gone too.
+
+        Whoever comes second (the watcher and a stop both see the death) finds it done.
+        """
+        async with self._reviving:
+            if self.handle is not dead:
+                return True
+            document = orders.document(self.ground, self.name, self.number, self.instance, self.spec)
+            handle = await keeperclient.adopt(
+                self.folder, document, self.listener, env=environment.base(os.environ), previous=dead
+            )
+            if handle is None:
+                return False
+            dead.close()
+            self.handle = handle
+            return True
 
     # what its keeper knows
 
@@ -242,12 +256,20 @@ class Generation:
         self.listener = None  # a keeper that follows another in a stop has nothing to offer
         until = time.monotonic() + drain
         while not self.exited:
+            asked = self.handle
             try:
-                self._final = await self.handle.stop(max(0.0, until - time.monotonic()), kill_after)
+                self._final = await asked.stop(max(0.0, until - time.monotonic()), kill_after)
             except keeperclient.KeeperGoneError:
-                if not await self.revive_keeper():
-                    self.lost = True
+                await self._go_on_without(asked)
         await self.finish()
+
+    async def _go_on_without(self, dead: keeperclient.KeeperHandle) -> None:
+        """In a stop: another keeper, and where none comes up, the end of whoever carries the mark."""
+        try:
+            self.lost = not await self.revive_keeper(dead)
+        except FlowgateError:
+            await keeperclient.end_marked(self.instance)
+            self.lost = True
 
     async def until_draining(self, stopping: asyncio.Task[None]) -> None:
         """Until the runner says that it accepts no more, or is gone: then a successor may share its socket."""
@@ -297,6 +319,17 @@ class Generation:
         if self.watcher is not None and self.watcher is not asyncio.current_task():
             self.watcher.cancel()
         self.handle.close()
+
+
+async def _save(
+    folder: Path, document: Mapping[str, Any], listener: socket.socket | None
+) -> keeperclient.KeeperHandle | None:
+    """After a start that failed: the child may run, and no second one may beside it. Another keeper, or its end."""
+    try:
+        return await keeperclient.adopt(folder, document, listener, env=environment.base(os.environ))
+    except FlowgateError:
+        await keeperclient.end_marked(str(document["instance"]))
+        return None
 
 
 def _socket_of(child: processes.Identity | None) -> socket.socket | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -27,6 +28,10 @@ __all__ = ["KeeperGoneError", "KeeperHandle", "Status", "adopt", "hold_fifo", "i
 PROTOCOL = 1
 #: Seconds for which a keeper that holds its lock and does not listen is taken for one that is dying.
 PATIENCE = 0.2
+#: A keeper that is killed while it takes over is followed by another, so often.
+ADOPTIONS = 3
+#: Seconds in which SIGKILL must have ended what carries a mark.
+END = 5.0
 _NAMES = ("service", "generation", "replica", "instance")
 
 
@@ -84,6 +89,33 @@ async def adopt(
     `document` is used for a new keeper only. `previous` is the handle of the killed one: the child's exit code is
     known even if it dies before the new one comes. FlowgateError when a living keeper cannot be reached.
     """
+    for left in reversed(range(ADOPTIONS)):
+        try:
+            return await _adopt_once(folder, document, listen_socket, env, previous, deadline)
+        except KeeperGoneError:
+            if not left:
+                raise
+    return None
+
+
+async def end_marked(instance: str) -> list[int]:
+    """SIGKILL to every process with this mark, for a generation that no keeper can be found for; who is left."""
+    until = time.monotonic() + END
+    while (found := await asyncio.to_thread(processes.find_marked, instance)) and time.monotonic() < until:
+        for who in found:
+            processes.send(who, signal.SIGKILL)
+        await asyncio.sleep(0.01)
+    return [who.pid for who in found]
+
+
+async def _adopt_once(
+    folder: Path,
+    document: Mapping[str, Any],
+    listen_socket: socket.socket | None,
+    env: Mapping[str, str] | None,
+    previous: KeeperHandle | None,
+    deadline: float,
+) -> KeeperHandle | None:
     handle = await _find(folder, deadline)
     if handle is not None:
         return handle
@@ -152,42 +184,67 @@ async def _put(
     env: Mapping[str, str] | None,
     deadline: float,
 ) -> KeeperHandle:
-    """Start a keeper process with this order and wait for its first word."""
+    """Start a keeper process with this order and wait for its first word.
+
+    The generation's lock is taken here and handed to it: at no moment does a keeper that is on its way look like none.
+    """
     private_folder(folder)
+    lock = _lock(folder)
     place = short_socket(folder / "control.sock")
     socket_folder(place)
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     child_fd = previous.child_pidfd if previous is not None else None
-    fds = [theirs.fileno()] + [fd for fd in (child_fd,) if fd is not None]
+    fds = [theirs.fileno(), lock] + [fd for fd in (child_fd,) if fd is not None]
     if listen_socket is not None:
         fds.append(listen_socket.fileno())
     order |= {
         "v": PROTOCOL,
         "socket": os.fspath(place),
         "subscriber_fd": theirs.fileno(),
+        "lock_fd": lock,
         "child_fd": child_fd,
         "listen_fd": None if listen_socket is None else listen_socket.fileno(),
     }
     base = {name: value for name, value in (os.environ if env is None else env).items() if name != kernel.MARKER}
     complaints = folder / "keeper.log"
     handle = KeeperHandle(folder, place, hold_fifo(folder))
+    pid = 0
     try:
-        with theirs:
+        try:
             argv = processes.own_argv(processes.KEEPER, os.fspath(folder))
             pid = processes.spawn(argv, base, stdin_data=json.dumps(order).encode(), pass_fds=fds, log=complaints)
-            point("keeperclient.spawned")
+        finally:
+            theirs.close()
+            os.close(lock)
+        point("keeperclient.spawned")
         _reap_later(pid, os.pidfd_open(pid) if kernel.has_pidfd() else None)
         await in_time(handle.listen(ours), deadline, folder)
     except KeeperGoneError as error:
         handle.close()
         said = complaints.read_text(errors="replace").strip().splitlines()[-1:] if complaints.exists() else []
         raise KeeperGoneError(f"{error.message}: {said[0] if said else 'it said nothing'}") from error
-    except BaseException:  # why: the descriptors must not stay, whatever cut us off
+    except BaseException as error:  # why: the descriptors must not stay, whatever cut us off
         ours.close()
         handle.close()
+        slow = processes.identify(pid) if pid and isinstance(error, FlowgateError) else None
+        if slow is not None:  # it must not come later, beside its successor; who stops us, leaves it to the next one
+            processes.send(slow, signal.SIGKILL)
         raise
     return handle
+
+
+def _lock(folder: Path) -> int:
+    """The generation's lock, held. KeeperGoneError when a keeper has it: look for that one."""
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if not isinstance(error, BlockingIOError):
+            raise
+        raise KeeperGoneError(f"another keeper has {folder}") from None
+    return fd
 
 
 def _reap_later(pid: int, pidfd: int | None) -> None:

@@ -29,14 +29,15 @@ async def watch(kept: Kept, live: Generation) -> None:
 async def _follow_keeper(kept: Kept, live: Generation) -> None:
     """See each status of the keeper; put a new one in its place when it dies."""
     while not live.exited:
+        followed = live.handle
         old = live.status["keeper"]["pid"]
-        async for _status in live.handle.changes():
+        async for _status in followed.changes():
             kept.poke()
             if live.exited:
                 return
         if live.ending or live.exited:
             return
-        if not await live.revive_keeper():
+        if not await live.revive_keeper(followed):
             live.lost = True
             kept.poke()
             return
@@ -54,10 +55,12 @@ async def _probe(kept: Kept, live: Generation) -> None:
     """Ask, judge, record, in rounds."""
     spec = live.spec.probes
     rounds = 0
-    while not live.exited:
+    while not live.exited and kept.live is live:
         live_probe, ready_probe = await probing.probe(spec, live.spec.host, live.spec.port)
         if live_probe.result == OK and not live.pulse.was_live:
             ready_probe = await _recognise(live, ready_probe)
+        if kept.live is not live:
+            return  # replaced meanwhile: who answered there is its successor
         judged = policy.after_probe(
             spec,
             live.pulse,
@@ -69,7 +72,7 @@ async def _probe(kept: Kept, live: Generation) -> None:
         _record(kept, live, live_probe, ready_probe)
         live.pulse = judged.pulse
         live.probe_reason = _reason(live_probe, ready_probe)
-        if judged.state != kept.state:
+        if judged.state != kept.state and not live.ending:
             kept.observe(judged.state, live.probe_reason)
         if judged.restart and live.condemned is None:
             live.condemned = judged.restart

@@ -32,14 +32,18 @@ def main(folder: str) -> None:
     _settle_descriptors(document)
     faults.point("keeper.begun")
     os.chdir("/")
-    _lock(folder)
+    if document.get("lock_fd") is None:
+        _lock(folder)
     kernel.set_subreaper()
     env = {name: value for name, value in os.environ.items() if name != kernel.MARKER}
     Keeper(folder, document, env).run()
 
 
 def _lock(folder: str) -> None:
-    """Take the generation, for life: the descriptor stays open until this process ends."""
+    """Take the generation, for life: the descriptor stays open until this process ends.
+
+    Whoever starts a keeper does it for it, else.
+    """
     lock = os.open(folder + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     for _ in range(LOCK_TRIES):
         try:
@@ -53,7 +57,7 @@ def _lock(folder: str) -> None:
 
 def _settle_descriptors(document: dict[str, Any]) -> None:
     """Keep what the document names, closed on exec; close what a parent may have leaked."""
-    ours = {document.get(name) for name in ("listen_fd", "subscriber_fd", "child_fd")} - {None}
+    ours = {document.get(name) for name in ("lock_fd", "listen_fd", "subscriber_fd", "child_fd")} - {None}
     names = os.listdir("/dev/fd")
     for fd in (int(name) for name in names if int(name) > 2):
         try:
