@@ -77,7 +77,7 @@ def lines(now: Snapshot, on: Paper, program: str) -> list[str]:
         what = " ".join([operation.kind, *operation.services])
         out.append(f"under way: {what}" + (f"{dot}{operation.message}" if operation.message else ""))
     if now.pending:
-        out.append(f"pending: {', '.join(now.pending)}{dot}{program} restart all")
+        out.append(f"pending: {', '.join(now.pending)}{dot}{program} apply")
     if now.drift:
         out.append(f"changed by CLIProxyAPI itself: {', '.join(now.drift)}{dot}{program} config adopt")
     out += [present.paint(f"warning: {text}", "warn", on) for text in now.warnings]

@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     "up": Command("services", "start what is enabled, with what is on disk", _DAILY),
     "down": Command("services", "stop everything, the supervisor too", _DAILY),
     "restart": Command("services", "restart with what is on disk: CLIProxyAPI, then LiteLLM", _DAILY),
+    "apply": Command("apply", "apply what an edit left pending", _DAILY),
     "status": Command("status", "what runs, and how it is (what flowgate alone prints)", _DAILY),
     "health": Command("health", "ask every service now; exit 0 only when all is ok", _DAILY),
     "logs": Command("logs", "print or follow the logs of the services", _DAILY),

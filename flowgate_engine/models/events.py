@@ -23,6 +23,10 @@ KINDS = (
     "profile.set",  # data: old, new
     "config.drift",  # data: keys
     "config.adopted",
+    "config.changed",  # data: files
+    "config.invalid",  # data: problems; the last good configuration stays
+    "config.pending",  # data: pending
+    "config.applied",  # data: changes; without a restart
     "artifact.installed",  # data: name, version, sha256, bytes
     "artifact.refused",
     "store.recovered",  # data: moved_to

@@ -41,6 +41,8 @@ def _build(workspace: Workspace, store: Store, now: float, extra: Sequence[str])
     names = sorted({*seen.desired, *seen.rows, *seen.known, *found}, key=lambda n: (_ORDER.get(n, len(_ORDER)), n))
     services = []
     warnings = [*extra, *store.warnings, *_recovered(store)]
+    if supervisor.state != "stopped":  # nobody looks at the files then, so nothing is known of them
+        warnings += _texts(store.get_meta("config_error"))
     for name in names:
         view = keepers.current(found.get(name, {}), seen.rows.get(name))
         services.append(seen.service(name, view, supervised=supervisor.state == "running", now=now))

@@ -28,6 +28,7 @@ from ..store.records import UP
 from ..version import version
 from . import api
 from .adoption import adopt_all
+from .edits import Edits
 from .generation import Generation
 from .ground import Ground
 from .kept import Kept
@@ -48,6 +49,7 @@ class Daemon:
         self.workspace = ground.workspace
         self.kept = {name: Kept(name, ground) for name in ORDER}
         self.operations = Operations(self.kept)
+        self.edits = Edits(self.kept, self.operations)
         self.started_at = time.time()
         self._ending = asyncio.Event()
         self._server = api.make_server(self)
@@ -72,6 +74,7 @@ class Daemon:
             kept.begin(adopted.get(name), seen.get(name))
         faults.point("supervisor.before-resume")
         self.operations.resume()
+        self.edits.begin()
         serving = self.ground.spawn(self._server._serve(sockets=[api_socket]), "api")
         ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._ending.wait()), self.ground.failed]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -81,6 +84,7 @@ class Daemon:
         self._server.should_exit = True
         await serving
         faults.point("supervisor.before-end")
+        await self.edits.end()
         await self.operations.end()
         for kept in self.kept.values():
             await kept.end()

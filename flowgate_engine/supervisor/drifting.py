@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 async def notice(live: Generation) -> None:
     """Look at the copy when its file has changed; new drift is an event and stands in the snapshot."""
+    if live.reloading:
+        return  # what is written now is ours
     seen = await asyncio.to_thread(_stamp, live)
     if seen == live.drift_stamp:
         return
@@ -27,7 +29,7 @@ async def notice(live: Generation) -> None:
         # It is being written at this moment; the next round sees it whole.
         live.drift_stamp = None
         return
-    if keys == live.drift:
+    if keys == live.drift or live.reloading:
         return
     live.drift = keys
     live.ground.remember(lambda: live.ground.store.set_meta("drift", json.dumps(keys) if keys else None))

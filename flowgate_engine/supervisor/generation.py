@@ -71,6 +71,8 @@ class Generation:
         """CPU seconds used and the monotonic time they were read at."""
         self.drift: tuple[str, ...] | None = None
         self.drift_stamp: tuple[int, int] | None = None
+        self.reloading = False
+        """Its copy of its config is being changed by us."""
         self.ending = False
         """It is being stopped: whoever stops it looks after its keeper too."""
         self._final: Mapping[str, Any] = {}
@@ -179,6 +181,11 @@ class Generation:
         if spec.inherit_socket:
             found.listener = await handle.take_socket() or _socket_of(handle.child)
         return found
+
+    def describe(self, spec: LaunchSpec) -> None:
+        """It runs as `spec` says: for the next supervisor too."""
+        atomic.write(self.folder / "spec.json", launch.to_json(spec), durable=False)
+        self.spec = spec
 
     async def revive_keeper(self, dead: keeperclient.KeeperHandle) -> bool:
         """Put a new keeper in the place of one that died; False when the child is gone too.

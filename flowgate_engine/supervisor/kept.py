@@ -11,6 +11,7 @@ from ..errors import FlowgateError
 from ..io import sockets
 from ..io.faults import point
 from ..models import states
+from ..services import launch
 from ..services.launch import LaunchSpec
 from ..store.records import DOWN, HELD, UP, ServiceRow
 from . import policy
@@ -52,6 +53,18 @@ class Kept:
             self.last_exit = None
             self._not_before = 0.0
         self.wanted, self.epoch, self.spec = wanted, epoch, spec
+        self._wake.set()
+
+    def take(self, spec: LaunchSpec) -> None:
+        """Go by `spec` from now on without a restart: what runs is what it describes already."""
+        live = self.live
+        same = live is not None and live.epoch == self.epoch
+        # the store first: whoever supervises next must not take the edit for one that is still to be made
+        self.ground.store.set_desired(self.name, wanted=self.wanted, epoch=self.epoch, spec_json=launch.to_json(spec))
+        point("edits.desired")
+        if same and live is not None:
+            live.describe(spec)
+        self.spec = spec
         self._wake.set()
 
     def settled(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from ..errors import BusyError, FlowgateError, UsageError
@@ -24,6 +25,7 @@ SLACK = 15.0
 #: has a former one to go back to: no second try before that.
 HOPELESS = 2
 HOPELESS_WITH_FORMER = 1
+NOTHING_PENDING = "nothing is pending: what runs is what the files say"
 GOING_ON = "; it is tried again until you stop it"
 
 
@@ -34,6 +36,9 @@ class Operations:
         self.kept = kept
         self.ground = next(iter(kept.values())).ground
         self.current: tuple[int, Request] | None = None
+        self.on_end: Callable[[Prepared | None], None] = lambda _prepared: None
+        """Told before a change is called over, with what it was made from when it went well."""
+        self._prepared: Prepared | None = None
         self._task: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._lock = FileLock(self.ground.workspace.operation_lock)
@@ -55,8 +60,19 @@ class Operations:
                 self._lock.release()
                 raise
             point("operation.journaled")
+            self._prepared = prepared
             self._go(number, request, steps, self._former(), prepared.profile)
             return number
+
+    @contextlib.asynccontextmanager
+    async def alone(self, purpose: str) -> AsyncIterator[None]:
+        """Nobody changes the workspace meanwhile: who asks for an operation waits. Raises BusyError."""
+        async with self._starting:
+            if self.current is not None:
+                raise BusyError(f"{self.current[1].text} is under way")
+            with self._lock:
+                self._lock.acquire(purpose)
+                yield
 
     def resume(self) -> None:
         """Take up what the last supervisor left under way."""
@@ -169,7 +185,7 @@ class Operations:
                     break
         except FlowgateError as raised:
             error = raised
-        self._finish(number, request, error)
+        self._finish(number, request, steps, error)
 
     async def _bring(self, number: int, step: tuple[Target, ...], patience: int) -> list[Kept]:
         """Write the new desired state, wait for it; the services that did not get there.
@@ -236,8 +252,12 @@ class Operations:
             words.append(f"{kept.name} did not get {'ready' if kept.wanted == UP else 'stopped'}: {why}{going_on}")
         return FlowgateError("; ".join(words), hint=f"flowgate --config {config} logs -n 50 {failed[0].name}")
 
-    def _finish(self, number: int, request: Request, error: FlowgateError | None) -> None:
-        message = error.message if error else f"{request.text}: done"
+    def _finish(self, number: int, request: Request, steps: Steps, error: FlowgateError | None) -> None:
+        done = NOTHING_PENDING if request.kind == "apply" and not steps else f"{request.text}: done"
+        message = error.message if error else done
+        # a stop was made from no files, and tells nothing of what lies there
+        self.on_end(self._prepared if error is None and self._prepared and self._prepared.specs else None)
+        self._prepared = None
         point("operation.over")
         self.ground.remember(
             lambda: self.ground.store.finish_operation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from ..artifacts import store as artifacts
@@ -33,6 +34,13 @@ class Prepared(NamedTuple):
     services: dict[str, dict[str, object]]
     """host, port, enabled and version of each, for `status` before anything was started."""
     warnings: tuple[Problem, ...]
+    on_change: str = "ask"
+    """What an edit does while the stack runs: ask, apply, off."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What all of it was read from: the user's own files that the specs are made of."""
+        return tuple(Path(i.origin) for spec in self.specs.values() for i in spec.inputs if i.name != "runner")
 
 
 def lookup(workspace: Workspace, environment: Mapping[str, str]) -> Lookup:
@@ -72,4 +80,4 @@ def prepare(workspace: Workspace, profile: str | None, environment: Mapping[str,
         specs["litellm"] = litellm.prepare(loaded, chosen, artifact, objects, workspace, values)
     disabled = tuple(name for name in ORDER if name not in specs)
     seen = {name: service.model_dump(include=SHOWN) for name, service in services}
-    return Prepared(chosen, specs, disabled, seen, loaded.warnings)
+    return Prepared(chosen, specs, disabled, seen, loaded.warnings, loaded.config.on_change)

@@ -53,9 +53,9 @@ async def _follow_keeper(kept: Kept, live: Generation) -> None:
 
 async def _probe(kept: Kept, live: Generation) -> None:
     """Ask, judge, record, in rounds."""
-    spec = live.spec.probes
     rounds = 0
     while not live.exited and kept.live is live:
+        spec = live.spec.probes  # an edit may have changed them
         live_probe, ready_probe = await probing.probe(spec, live.spec.host, live.spec.port)
         if live_probe.result == OK and not live.pulse.was_live:
             ready_probe = await _recognise(live, ready_probe)

@@ -12,9 +12,9 @@ from ..store.records import DOWN, UP
 
 #: Start order; stopping runs the other way.
 ORDER = ("cliproxyapi", "litellm")
-KINDS = ("up", "down", "start", "stop", "restart", "profile")
+KINDS = ("up", "down", "start", "stop", "restart", "profile", "apply")
 #: Asking twice for the same of these is one change: the second asker follows the first one's.
-JOINABLE = frozenset({"up", "down", "start", "stop"})
+JOINABLE = frozenset({"up", "down", "start", "stop", "apply"})
 
 
 class Request(NamedTuple):
@@ -30,7 +30,7 @@ class Request(NamedTuple):
         """The request in the words of the command line."""
         if self.kind == "profile":
             return f"profile set {self.profile}"
-        word = self.kind if self.kind in ("up", "down") else f"service {self.kind}"
+        word = self.kind if self.kind in ("up", "down", "apply") else f"service {self.kind}"
         return " ".join((word, *(self.services or (() if word == self.kind else ("all",)))))
 
 
@@ -76,7 +76,8 @@ def plan(request: Request, specs: Mapping[str, LaunchSpec], now: Mapping[str, No
     """The steps of a request. `specs` are the enabled services as the files on disk want them.
 
     Targets of one step are brought about together, steps one after the other. `restart` takes
-    CLIProxyAPI first, so that LiteLLM's first requests find it; `up` starts both at once.
+    CLIProxyAPI first, so that LiteLLM's first requests find it; `up` starts both at once. `apply` restarts
+    what runs otherwise than the files say, in that order too, and starts nothing that is stopped.
     """
     chosen = request.services or ORDER
     if request.kind in ("down", "stop"):
@@ -86,6 +87,9 @@ def plan(request: Request, specs: Mapping[str, LaunchSpec], now: Mapping[str, No
     first: Steps = (tuple(_target(n, DOWN, None, now[n]) for n in gone),) if gone else ()
     if request.kind == "restart":
         return first + tuple((_target(n, UP, specs[n], now[n], fresh=True),) for n in enabled)
+    if request.kind == "apply":
+        enabled = tuple(n for n in enabled if now[n].wanted == UP and now[n].digest != specs[n].digest())
+        return first + tuple((_target(n, UP, specs[n], now[n]),) for n in enabled)
     if request.kind == "profile":
         enabled = tuple(n for n in enabled if n == "litellm" and now[n].wanted == UP)
         first = ()
