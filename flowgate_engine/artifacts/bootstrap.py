@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import functools
-import os
+import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import BusyError, FlowgateError, UsageError
-from ..io import atomic
+from ..errors import FlowgateError, UsageError
 from ..paths import Workspace
-from . import pins, refused, stamp, store, variants
+from . import lock, pins, refused, stamp, store, variants
 from .job import Cancelled, Job, Progress, command
 
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from .job import Wanted
 
 NAMES = ("cliproxyapi", "litellm")
-#: Seconds that a run waits for another one that installs the same.
-LOCK_DEADLINE = 1800.0
 #: Seconds that ctrl-C waits for a thread; one that hangs in a read of the network dies with the process.
 INTERRUPT_DEADLINE = 15.0
 
@@ -89,13 +85,14 @@ def download(
     """
     services = wanted(config, only, version)
     cancelled = threading.Event()
+    again = " ".join([*(["--version", shlex.quote(version)] if version else []), *(["--offline"] if offline else [])])
     results: dict[str, Result] = {}
 
     def work(name: str, service: Wanted) -> None:
         begun = time.monotonic()
         state, artifact, error = "failed", None, None
         try:
-            state, artifact = _one(Job(workspace, name, service, offline, progress, cancelled))
+            state, artifact = _one(Job(workspace, name, service, offline, progress, cancelled, again))
             if state == "installed" and installed is not None:
                 installed(artifact)
         except Cancelled:
@@ -103,8 +100,7 @@ def download(
         except FlowgateError as problem:
             error = problem
         except OSError as problem:
-            where = f" ({problem.filename})" if problem.filename else ""
-            error = FlowgateError(f"{problem.strerror or problem}{where}", hint=f"df -h {workspace.artifacts}")
+            error = in_words(problem, workspace)
         results[name] = Result(name, service.version, state, artifact, error, time.monotonic() - begun)
 
     missing = {}
@@ -122,6 +118,17 @@ def download(
     if only is None:
         _keep_stamp(workspace, config, found)
     return found
+
+
+def in_words(problem: OSError, workspace: Workspace) -> FlowgateError:
+    """What the file system refuses, where, and the command that shows why."""
+    where = str(problem.filename or workspace.artifacts)
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FlowgateError(
+            f"the disk is full: {where} takes nothing more. Nothing was installed",
+            hint=f"df -h {shlex.quote(str(workspace.artifacts))}",
+        )
+    return FlowgateError(f"{where}: {problem.strerror or problem}", hint=f"ls -ld {shlex.quote(where)}")
 
 
 def _run(works: list[Callable[[], None]], cancelled: threading.Event) -> None:
@@ -186,7 +193,7 @@ def _present(workspace: Workspace, name: str, version: str, variant: str) -> Res
 
 
 def _one(job: Job) -> tuple[str, store.Artifact]:
-    with _lock(job):
+    with lock.held(job.workspace, job.name, job.command, job.tell):
         variant = variants.of(job.workspace, job.name, job.service)
         known = _present(job.workspace, job.name, job.version, variant)  # another run may just have installed it
         if known is not None:
@@ -214,30 +221,3 @@ def _install(job: Job) -> store.Artifact:
         f"{job.name} cannot come from {job.service.source.kind}",
         hint=f"set services.{job.name}.source.kind in {job.workspace.config} to github or file",
     )
-
-
-@contextmanager
-def _lock(job: Job) -> Iterator[None]:
-    """One installation of a name at a time in one artifacts folder, whichever process it is."""
-    home = atomic.private_folder(job.workspace.artifacts / job.name)
-    fd = os.open(home / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    end = time.monotonic() + LOCK_DEADLINE
-    try:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise BusyError(
-                        f"process {os.pread(fd, 32, 0).decode() or '?'} has been installing {job.name} for more than "
-                        f"{LOCK_DEADLINE:.0f} s",
-                        hint=job.command,
-                    ) from None
-                job.tell("waiting for another run that installs the same")
-                job.cancelled.wait(0.2)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        os.close(fd)

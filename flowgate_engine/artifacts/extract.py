@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import lzma
 import os
+import shlex
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -18,6 +22,10 @@ from ..io.faults import point
 CAP = 512 * 1024 * 1024
 #: An archive with more entries than this is no release of a single program.
 MAX_MEMBERS = 10_000
+#: A program packs to a third; what packs to less than a hundredth is made to fill disks.
+RATIO, RATIO_FREE = 100, 1 << 20
+#: Bytes of headers before one entry: tarfile reads these into memory, however large they say they are.
+HEADERS = 1 << 20
 
 
 def is_archive(path: Path) -> bool:
@@ -36,13 +44,21 @@ def one(archive: Path, names: tuple[str, ...], target: Path, *, hint: str, cap: 
         with archive.open("rb") as file:
             head = file.read(2)
         take = _from_tar if head == b"\x1f\x8b" else _from_zip
-        return take(archive, names, target, cap)
+        return take(archive, names, target, min(cap, archive.stat().st_size * RATIO + RATIO_FREE))
     except _BadArchive as error:
         target.unlink(missing_ok=True)
         raise FlowgateError(f"{archive.name}: {error}", hint=hint) from error
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except _DAMAGE as error:
         target.unlink(missing_ok=True)
-        raise FlowgateError(f"{archive.name} cannot be unpacked: {error}", hint=hint) from error
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the archive's
+            raise
+        why = str(error) or type(error).__name__
+        raise FlowgateError(f"{archive.name} cannot be unpacked: {why}", hint=hint) from error
+
+
+#: What tarfile and zipfile raise over a damaged archive; RuntimeError is zipfile's word for an encrypted one.
+_PACKED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+_DAMAGE = (*_PACKED, EOFError, OSError, ValueError, RuntimeError)
 
 
 class _BadArchive(Exception):
@@ -53,33 +69,59 @@ def _clean(name: str) -> str:
     return name.removeprefix("./")
 
 
+class _Counted:
+    """A stream that ends in an error after `limit` bytes; `limit` is raised as more is understood."""
+
+    def __init__(self, source: gzip.GzipFile) -> None:
+        self._source = source
+        self._done = 0
+        self.limit = HEADERS
+
+    def read(self, size: int) -> bytes:
+        data = self._source.read(size)
+        self._done += len(data)
+        if self._done > self.limit:
+            raise _BadArchive("its headers unpack to more than a release has")
+        return data
+
+
 def _from_tar(archive: Path, names: tuple[str, ...], target: Path, cap: int) -> str:
     sha256, unpacked = None, 0
-    with tarfile.open(archive, "r|gz") as tar:  # a stream: nothing is read twice, nothing sought
-        for count, member in enumerate(tar, 1):
-            if count > MAX_MEMBERS:
-                raise _BadArchive(f"it has more than {MAX_MEMBERS} entries")
-            unpacked += member.size
-            if unpacked > 2 * cap:  # what is skipped is unpacked too
-                raise _BadArchive(f"it unpacks to more than {2 * cap} bytes")
-            if _clean(member.name) not in names:
-                continue
-            if not member.isreg() or member.issparse():
-                raise _BadArchive(f"{member.name} in it is not a regular file")
-            if sha256 is not None:
-                raise _BadArchive(f"{member.name} is in it twice")
-            if member.size > cap:
-                raise _BadArchive(f"{member.name} in it has {member.size} bytes, more than the {cap} accepted")
-            source = tar.extractfile(member)
-            if source is None:
-                raise _BadArchive(f"{member.name} in it cannot be read")
-            with source:
-                sha256 = _write(source, target, member.size)
+    with gzip.open(archive) as unzipped:
+        stream = _Counted(unzipped)
+        # A stream: nothing is read twice, nothing sought.
+        with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
+            for count, member in enumerate(tar, 1):
+                if count > MAX_MEMBERS:
+                    raise _BadArchive(f"it has more than {MAX_MEMBERS} entries")
+                if member.size < 0:
+                    raise _BadArchive(f"{member.name!r} in it has a size below 0")
+                unpacked += member.size
+                if unpacked > 2 * cap:  # what is skipped is unpacked too
+                    raise _BadArchive(f"it unpacks to more than {2 * cap} bytes")
+                stream.limit += member.size + HEADERS
+                if _clean(member.name) not in names:
+                    continue
+                if not member.isreg() or member.issparse():
+                    raise _BadArchive(f"{member.name} in it is not a regular file")
+                if sha256 is not None:
+                    raise _BadArchive(f"{member.name} is in it twice")
+                if member.size > cap:
+                    raise _BadArchive(f"{member.name} in it has {member.size} bytes, more than the {cap} accepted")
+                source = tar.extractfile(member)
+                if source is None:
+                    raise _BadArchive(f"{member.name} in it cannot be read")
+                with source:
+                    sha256 = _write(source, target, member.size)
+        while stream.read(1 << 16):  # up to gzip's own checksum, which stands at the end
+            pass
     return _found(sha256, names)
 
 
 def _from_zip(archive: Path, names: tuple[str, ...], target: Path, cap: int) -> str:
     with zipfile.ZipFile(archive) as bundle:
+        if len(bundle.infolist()) > MAX_MEMBERS:
+            raise _BadArchive(f"it has more than {MAX_MEMBERS} entries")
         members = [m for m in bundle.infolist() if _clean(m.filename) in names]
         if len(members) > 1:
             raise _BadArchive(f"{members[0].filename} is in it twice")
@@ -103,6 +145,7 @@ def _found(sha256: str | None, names: tuple[str, ...]) -> str:
 def _write(source: IO[bytes], target: Path, size: int) -> str:
     """Copy exactly `size` bytes; the size in a header is a claim, so the bytes are counted."""
     digest, left = hashlib.sha256(), size
+    need_room(target.parent, size, target.name)
     with target.open("xb") as file:
         while chunk := source.read(min(1 << 20, left + 1)):
             left -= len(chunk)
@@ -117,3 +160,14 @@ def _write(source: IO[bytes], target: Path, size: int) -> str:
         os.fchmod(file.fileno(), 0o755)
         os.fsync(file.fileno())
     return digest.hexdigest()
+
+
+def need_room(folder: Path, size: int, what: str) -> None:
+    """Raise FlowgateError when `folder` has no room for `size` more bytes of `what`."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise FlowgateError(
+            f"there is not enough room for {what} in {folder}: {size / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB "
+            "are free",
+            hint=f"df -h {shlex.quote(str(folder))}",
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 from ..config.schema import FileSource
@@ -30,7 +29,11 @@ def install(job: Job) -> store.Artifact:
     path = locate(job)
     if not path.is_file():
         raise FlowgateError(f"{path} is not a file", hint=f"ls -ld {path}")
-    work = store.work_folder(job.workspace, job.name)
+    with store.working(job.workspace, job.name) as work:
+        return _put(job, path, work)
+
+
+def _put(job: Job, path: Path, work: Path) -> store.Artifact:
     copy = work / ".copy"
     sha256 = _copy(job, path, copy)
     program = github.PROGRAMS[0]
@@ -65,8 +68,7 @@ def _copy(job: Job, path: Path, copy: Path) -> str:
     total, done, digest = path.stat().st_size, 0, hashlib.sha256()
     if total > extract.CAP:
         raise FlowgateError(f"{path} has {total} bytes; no more than {extract.CAP} are accepted", hint=f"ls -l {path}")
-    if shutil.disk_usage(copy.parent).free < 3 * total:
-        raise FlowgateError(f"there is not enough room for {path.name} in {copy.parent}", hint=f"df -h {copy.parent}")
+    extract.need_room(copy.parent, total, path.name)
     with path.open("rb") as source, copy.open("xb") as target:
         while chunk := source.read(1 << 20):
             done += len(chunk)

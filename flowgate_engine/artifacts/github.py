@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import time
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from ..config.schema import GithubSource
 from ..errors import FlowgateError, RefusedError
-from ..io.http import Download, Fetcher, HttpError
+from ..io.faults import point
+from ..io.http import Download, Fetcher
 from ..io.part import Part, html_words
 from ..io.urls import origin
-from . import extract, pins, platforms, store, variants
+from . import extract, pins, platforms, releases, store, variants
 from .job import Job, command
+from .releases import DOCUMENT_CAP, Asset
 
 PROGRAMS = ("cli-proxy-api", "cli-proxy-api-plus", "cli-proxy-api.exe", "cli-proxy-api-plus.exe")
 CHECKSUMS = "checksums.txt"
 ARCHIVE_CAP = 256 * 1024 * 1024
-DOCUMENT_CAP = 4 * 1024 * 1024
-#: Seconds for metadata, and for the whole of an archive.
-DOCUMENT_DEADLINE, ARCHIVE_DEADLINE = 60.0, 1800.0
+#: Seconds for the whole of an archive.
+ARCHIVE_DEADLINE = 1800.0
 _CHECKSUM = re.compile(r"([0-9a-fA-F]{64}) [ *](\S+)")
-
-
-class Asset(NamedTuple):
-    """A file of a release; `digest` is what the API itself says of it, where it does."""
-
-    name: str
-    url: str
-    size: int | None
-    digest: str | None
 
 
 def install(job: Job) -> store.Artifact:
@@ -45,7 +34,7 @@ def install(job: Job) -> store.Artifact:
         )
     fetcher = _fetcher(job, source)
     job.tell("asking for the release")
-    assets = _release(fetcher, job, source)
+    assets = releases.ask(fetcher, job, source)
     target = platforms.host()
     asset = choose(assets, source.repo, job.version, target, hint=job.command)
     sums = _checksums(fetcher, assets, job)
@@ -64,31 +53,37 @@ def install(job: Job) -> store.Artifact:
             f"{CHECKSUMS} says sha256 {expected} for {asset.name}, but GitHub says {asset.digest}", hint=other
         )
     archive = _fetch(fetcher, job, asset, expected)
-    work = store.work_folder(job.workspace, job.name)
     job.tell("unpacking")
     program = PROGRAMS[0]
-    extract.one(archive, PROGRAMS, work / program, hint=job.command)
-    pins.add(job.workspace.pins, offered, command=other)
     variant = variants.of(job.workspace, job.name, job.service)
-    artifact = store.put(
-        job.workspace,
-        work,
-        name=job.name,
-        version=job.version,
-        variant=variant,
-        platform=str(target),
-        source=variants.origin(job.service),
-        sha256=expected,
-        own=offered,
-        executable=program,
-    )
+    with store.working(job.workspace, job.name) as work:
+        extract.one(archive, PROGRAMS, work / program, hint=other)
+        pins.add(job.workspace.pins, offered, command=other)
+        artifact = store.put(
+            job.workspace,
+            work,
+            name=job.name,
+            version=job.version,
+            variant=variant,
+            platform=str(target),
+            source=variants.origin(job.service),
+            sha256=expected,
+            own=offered,
+            executable=program,
+        )
+    point("github.before-clearing")
     Part(archive).drop()
     return artifact
 
 
 def _fetcher(job: Job, source: GithubSource) -> Fetcher:
     """A token is for the API that it was made for: GitHub's own, or what the CI runner names as its API."""
-    token = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN")
+    token = (os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN") or "").strip()
+    if not re.fullmatch(r"[!-~]*", token):  # it would be quoted in the error of whoever tries to send it
+        raise FlowgateError(
+            "GITHUB_TOKEN holds characters that no token has (it is not shown here)",
+            hint=f"env -u GITHUB_TOKEN -u GH_TOKEN {job.command}",
+        )
     trusted = {origin(url) for url in ("https://api.github.com", os.environ.get("GITHUB_API_URL")) if url}
     here = origin(source.api)
 
@@ -97,47 +92,6 @@ def _fetcher(job: Job, source: GithubSource) -> Fetcher:
         job.cancelled.wait(seconds)
 
     return Fetcher(hint=job.command, token=token if here in trusted else None, token_origin=here, sleep=wait)
-
-
-def _release(fetcher: Fetcher, job: Job, source: GithubSource) -> dict[str, Asset]:
-    url = f"{source.api.rstrip('/')}/repos/{source.repo}/releases/tags/v{job.version}"
-    try:
-        body = fetcher.get(url, cap=DOCUMENT_CAP, deadline=DOCUMENT_DEADLINE, accept="application/vnd.github+json")
-    except HttpError as error:
-        raise _in_words(error, job, source) from error
-    try:
-        raw: dict[str, Any] = json.loads(body)
-        return {a["name"]: _asset(a) for a in raw["assets"] if a.get("state", "uploaded") == "uploaded"}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        words = html_words("", body[:512]) or ": it is no description of a release"
-        raise FlowgateError(
-            f"{source.repo} v{job.version}: the answer cannot be used{words}", hint=job.command
-        ) from error
-
-
-def _asset(raw: dict[str, Any]) -> Asset:
-    size, digest = raw.get("size"), raw.get("digest")
-    known = digest.removeprefix("sha256:").lower() if isinstance(digest, str) and digest.startswith("sha256:") else None
-    return Asset(str(raw["name"]), str(raw["browser_download_url"]), size if isinstance(size, int) else None, known)
-
-
-def _in_words(error: HttpError, job: Job, source: GithubSource) -> FlowgateError:
-    """What a refusal of the API means."""
-    if error.status == 404:
-        return FlowgateError(
-            f"{source.repo} has no release v{job.version} (or there is no such repository)",
-            hint=command(job.workspace, job.name, "--version VERSION"),
-        )
-    if error.status in (403, 429) and error.headers.get("x-ratelimit-remaining") == "0":
-        reset = error.headers.get("x-ratelimit-reset", "")
-        until = f", until {time.strftime('%H:%M UTC', time.gmtime(int(reset)))}" if reset.isdigit() else ""
-        return FlowgateError(
-            f"GitHub allows no more requests from this address{until} (60 an hour without a token)",
-            hint=f"GITHUB_TOKEN=... {job.command}",
-        )
-    if error.status == 401:
-        return FlowgateError("GitHub does not accept GITHUB_TOKEN", hint=f"env -u GITHUB_TOKEN {job.command}")
-    return error
 
 
 def choose(assets: dict[str, Asset], repo: str, version: str, target: platforms.Platform, *, hint: str) -> Asset:
@@ -161,7 +115,7 @@ def _checksums(fetcher: Fetcher, assets: dict[str, Asset], job: Job) -> dict[str
             "Try again in a few minutes",
             hint=job.command,
         )
-    body = fetcher.get(assets[CHECKSUMS].url, cap=DOCUMENT_CAP, deadline=DOCUMENT_DEADLINE)
+    body = fetcher.get(assets[CHECKSUMS].url, cap=DOCUMENT_CAP, deadline=releases.DOCUMENT_DEADLINE)
     return parse_checksums(body, hint=job.command)
 
 
@@ -191,15 +145,19 @@ def _pins(sums: dict[str, str], job: Job) -> list[pins.Pin]:
 
 
 def _fetch(fetcher: Fetcher, job: Job, asset: Asset, expected: str) -> Path:
-    part = job.workspace.artifacts / job.name / ".download" / f"{expected[:16]}-{asset.name}.part"
-    got: Download = fetcher.download(
-        asset.url,
-        part,
-        expected_size=asset.size,
-        cap=ARCHIVE_CAP,
-        deadline=ARCHIVE_DEADLINE,
-        progress=lambda done, total: job.tell("downloading", done, total),
-    )
+    """The archive with exactly this hash, as a file beside the installed versions. Raises FlowgateError."""
+    folder = job.workspace.artifacts / job.name / ".download"
+    part = folder / f"{expected[:16]}-{asset.name}.part"
+    for old in folder.glob(f"*-{asset.name}.part"):  # of the same asset before it was replaced
+        if old != part:
+            Part(old).drop()
+    if asset.size is not None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        extract.need_room(folder, asset.size - Part(part).size, asset.name)
+    got = _download(fetcher, job, asset, part)
+    if got.sha256 != expected and got.resumed_from:
+        Part(part).drop()  # what an earlier run left may be at fault (a power cut): once more, from the start
+        got = _download(fetcher, job, asset, part)
     if got.sha256 != expected:
         with part.open("rb") as file:
             words = html_words(got.content_type, file.read(512))
@@ -210,3 +168,14 @@ def _fetch(fetcher: Fetcher, job: Job, asset: Asset, expected: str) -> Path:
             hint=job.command,
         )
     return part
+
+
+def _download(fetcher: Fetcher, job: Job, asset: Asset, part: Path) -> Download:
+    return fetcher.download(
+        asset.url,
+        part,
+        expected_size=asset.size,
+        cap=ARCHIVE_CAP,
+        deadline=ARCHIVE_DEADLINE,
+        progress=lambda done, total: job.tell("downloading", done, total),
+    )

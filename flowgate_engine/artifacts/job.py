@@ -31,6 +31,8 @@ class Job(NamedTuple):
     offline: bool
     progress: Progress
     cancelled: threading.Event
+    again: str = ""
+    """The words that this run was given besides `--only NAME`."""
 
     @property
     def version(self) -> str:
@@ -39,7 +41,7 @@ class Job(NamedTuple):
     @property
     def command(self) -> str:
         """The complete command that tries this again."""
-        return command(self.workspace, self.name)
+        return command(self.workspace, self.name, self.again)
 
     def tell(self, step: str, done: int = 0, total: int | None = None) -> None:
         """Report a step, and stop here when the user interrupted. Raises Cancelled."""

@@ -10,13 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..io import atomic
 
 FORMAT = 1
+#: Mode of an installed program.
+PROGRAM = 0o555
 HEADER, FILES, PINS = "artifact.json", "files.sha256", "pins.lock"
 #: Ours, and the empty lock file that uv leaves whenever it looks into an environment.
 _NOT_COVERED = frozenset({HEADER, FILES, "env/.lock"})
@@ -155,6 +158,26 @@ def differences(listed: dict[str, str], found: list[Entry]) -> list[str]:
     missing = [f"{path} is missing" for path in listed if path not in there]
     added.sort(key=lambda text: not text.endswith("Python"))
     return added + changed + missing
+
+
+def mode_of(path: Path) -> int:
+    """The permission bits of a file."""
+    return stat.S_IMODE(os.lstat(path).st_mode)
+
+
+def modes(folder: Path, executable: str | None, paths: Iterable[str]) -> list[str]:
+    """In words, each of `paths` that may be written, runs as another user, or is a program no longer.
+
+    All files were made read-only when they were installed, so that a changed bit shows without a list of bits.
+    """
+    problems = []
+    for path in paths:
+        info = os.lstat(folder / path)
+        mode = stat.S_IMODE(info.st_mode)
+        right = PROGRAM if path == executable else mode & 0o555
+        if mode != right and not stat.S_ISLNK(info.st_mode):
+            problems.append(f"{path} has mode {mode:04o}: {right:04o} was installed")
+    return problems
 
 
 def make_read_only(folder: Path) -> None:

@@ -26,7 +26,11 @@ def install(job: Job) -> store.Artifact:
     assert isinstance(service, Litellm)
     variant = variants.of(job.workspace, job.name, service)
     python = variants.interpreter(job.workspace, getattr(service.source, "python", None))
-    work = store.work_folder(job.workspace, job.name)
+    with store.working(job.workspace, job.name) as work:
+        return _make(job, service, variant, python, work)
+
+
+def _make(job: Job, service: Litellm, variant: str, python: str, work: Path) -> store.Artifact:
     known = pins.of(job.workspace.pins, job.name, job.version, variant)
     own = known or _resolve(job, service, variant, python, work)
     other = command(job.workspace, job.name, "--version VERSION")
@@ -91,7 +95,7 @@ def _resolve(job: Job, service: Litellm, variant: str, python: str, work: Path) 
                 hint=f"flowgate --config {job.workspace.config} config validate",
             )
     package = getattr(service.source, "package", "litellm")
-    extras = ",".join(getattr(service.source, "extras", ()))
+    extras = ",".join(getattr(service.source, "extras", variants.DEFAULT_EXTRAS))
     first = f"{package}[{extras}]=={job.version}" if extras else f"{package}=={job.version}"
     wish.write_text("\n".join([first, *service.packages]) + "\n", "utf-8")
     arguments, extra = _where_from(job, service)
@@ -99,9 +103,9 @@ def _resolve(job: Job, service: Litellm, variant: str, python: str, work: Path) 
     try:
         uv.run(job, "resolving", [*argv, *arguments, "--output-file", str(lock), str(wish)], extra=extra)
     except uv.UvError as error:
-        raise FlowgateError(
-            f"{first} cannot be resolved: {error.said}", hint=command(job.workspace, job.name, "--version VERSION")
-        ) from error
+        other = command(job.workspace, job.name, "--version VERSION")
+        hint = other if error.another and not job.offline else error.hint
+        raise FlowgateError(f"{first} cannot be resolved: {error.said}", hint=hint) from error
     document = tomllib.loads(lock.read_text("utf-8"))
     wish.unlink()
     lock.unlink()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,6 +77,7 @@ def find(workspace: Workspace, name: str, version: str, variant: str) -> Artifac
         return None  # the interpreter that the environment was made with is gone
     try:
         same = manifest.signature(folder, header.executable, header.python) == header.signature
+        same = same and (header.executable is None or manifest.mode_of(folder / header.executable) == manifest.PROGRAM)
     except OSError:
         return None
     if not same:
@@ -92,6 +94,19 @@ def _sign(folder: Path, header: manifest.Header) -> None:
         manifest.write(folder, header._replace(signature=fresh))
     except OSError:
         return
+
+
+def distrust(artifact: Artifact) -> None:
+    """Let the next look hash everything: after damage was found that sizes and times do not show.
+
+    So `download` replaces it, and nothing starts from it. Not writable is no reason to fail.
+    """
+    header = manifest.read(artifact.folder)
+    if header is not None:
+        try:
+            manifest.write(artifact.folder, header._replace(signature=()))
+        except OSError:
+            return
 
 
 def require(workspace: Workspace, name: str, service: Wanted) -> Artifact:
@@ -133,7 +148,10 @@ def verify(artifact: Artifact) -> tuple[str, ...]:
     found = manifest.entries(artifact.folder)
     if manifest.digest(listed) != header.files_sha256:
         problems.append(f"{manifest.FILES} itself has changed")
-    problems += manifest.differences(manifest.from_text(listed), found)
+    known = manifest.from_text(listed)
+    problems += manifest.differences(known, found)
+    same = [entry.path for entry in found if known.get(entry.path) == entry.what]
+    problems += manifest.modes(artifact.folder, header.executable, same)
     if artifact.python is not None:
         problems += records.check(artifact.folder, {e.path: e.what for e in found}, pins_of(artifact))
         if not os.access(artifact.python, os.X_OK):
@@ -153,17 +171,37 @@ def every(workspace: Workspace) -> list[Artifact]:
     return out
 
 
+#: Folders of work that was cut off: built, moved aside, or on their way out.
+LEFTOVERS = (".work-*", ".damaged-*", ".pruned-*")
+
+
 def work_folder(workspace: Workspace, name: str) -> Path:
     """A fresh folder to build an artifact in, on the same file system as its place. Leftovers go first.
 
     Call with the lock of `name` held: what is called `.work-*` then belongs to nobody.
     """
     home = atomic.private_folder(workspace.artifacts / name)
-    for old in (*home.glob(".work-*"), *home.glob(".damaged-*")):
+    for old in leftovers(home):
         shutil.rmtree(old, ignore_errors=True)
     folder = home / f".work-{os.getpid()}-{time.time_ns():x}"
     folder.mkdir(mode=0o700)
+    point("artifacts.work-begun")
     return folder
+
+
+@contextmanager
+def working(workspace: Workspace, name: str) -> Iterator[Path]:
+    """A `work_folder` that is gone afterwards, unless `put` has made an artifact of it."""
+    folder = work_folder(workspace, name)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def leftovers(home: Path) -> list[Path]:
+    """What interrupted installations and removals of one runtime left in its folder."""
+    return sorted(path for pattern in LEFTOVERS for path in home.glob(pattern))
 
 
 def put(
@@ -190,7 +228,10 @@ def put(
     if python is not None:
         problems = records.check(work, {e.path: e.what for e in found}, tuple(own))
         if problems:
-            raise FlowgateError(f"{name} {version} was not installed: {problems[0]} ({len(problems)} such findings)")
+            raise FlowgateError(
+                f"{name} {version} was not installed: {problems[0]} ({len(problems)} such findings)",
+                hint=command(workspace, name, f"--version {version}"),
+            )
     text = manifest.to_text(found)
     (work / manifest.FILES).write_bytes(text)
     manifest.make_read_only(work)
@@ -209,5 +250,6 @@ def put(
     work.rename(folder)
     point("artifacts.placed")
     atomic.sync_folder(folder.parent)
+    point("artifacts.before-clearing")
     shutil.rmtree(aside, ignore_errors=True)
     return _artifact(folder, header)

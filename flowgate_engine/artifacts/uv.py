@@ -114,8 +114,13 @@ class UvError(FlowgateError):
 
     def __init__(self, message: str, said: str, job: Job) -> None:
         offline = " (--offline: only what uv has in its cache)" if job.offline else ""
-        super().__init__(f"{message}{offline}: {said}", hint=job.command)
+        full = "No space left on device" in said
+        hint = f"df -h {shlex.quote(str(job.workspace.artifacts))}" if full else job.command
+        super().__init__(f"{message}{offline}: {said}", hint=hint)
         self.said = said
+        self.hint = hint
+        self.another = "unsatisfiable" in said
+        """Another version may do; else the same one may, later."""
 
 
 class _Meter:

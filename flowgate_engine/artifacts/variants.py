@@ -29,14 +29,14 @@ def of(workspace: Workspace, name: str, service: Wanted) -> str:
     source = service.source
     if name == "litellm":
         version = python_version(workspace, getattr(source, "python", None))
-        extras = tuple(getattr(source, "extras", ()))
+        extras = tuple(getattr(source, "extras", DEFAULT_EXTRAS))
         packages = tuple(getattr(service, "packages", ()))
         package = getattr(source, "package", "litellm")
         base = platforms.python_platform(version)
         if source.kind == "file":
             base += "-file"
         if (package, tuple(sorted(extras)), packages) in (("litellm", DEFAULT_EXTRAS, ()), ("litellm", (), ())):
-            return base if extras or source.kind == "file" else base + "-bare"
+            return base if extras else base + "-bare"
         wish = json.dumps([package, sorted(extras), sorted(packages)])
         return f"{base}-{hashlib.sha256(wish.encode()).hexdigest()[:8]}"
     base = str(platforms.host())

@@ -10,26 +10,23 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from ..errors import FlowgateError
 from .faults import point
+from .hops import Asker, words
 from .part import Part, html_words
-from .urls import check_hop, is_loopback, origin, plain, retry_after
+from .urls import moment, plain, retry_after
 
 if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
-MAX_HOPS = 10
 #: Attempts in a row that bring no new byte.
 ATTEMPTS = 5
 BACKOFF, BACKOFF_MAX = 0.5, 30.0
-READ_TIMEOUT = 30.0
 
 
 class HttpError(FlowgateError):
@@ -49,6 +46,10 @@ class Download(NamedTuple):
     size: int
     resumed_from: int
     content_type: str
+
+
+class _WrongBodyError(FlowgateError):
+    """What comes is not the file: nothing of it is kept."""
 
 
 class _Again(Exception):
@@ -78,12 +79,10 @@ class Fetcher:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._hint = hint
-        self._token = token
-        self._token_origin = token_origin
+        self._asker = Asker(hint, token, token_origin, clock, transport)
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
-        self._transport = transport
 
     def get(self, url: str, *, cap: int, deadline: float, accept: str = "*/*") -> bytes:
         """The document at `url`: at most `cap` bytes, within `deadline` seconds, retries included.
@@ -93,13 +92,16 @@ class Fetcher:
         end = self._clock() + deadline
 
         def attempt() -> bytes:
-            with self._open(url, {"Accept": accept}, end) as response:
+            with self._asker.open(url, {"Accept": accept}, end) as response:
                 if response.status_code != 200:
                     self._refuse(response)
                 total = self._total(response, 0, None, cap)
                 return b"".join(self._chunks(response, 0, total, cap, end))
 
-        return self._persist(attempt, lambda: 0, end)
+        try:
+            return self._persist(attempt, lambda: 0, deadline, end)
+        except _WrongBodyError as error:
+            raise self._error(error.message) from error
 
     def download(
         self,
@@ -122,7 +124,16 @@ class Fetcher:
         def attempt() -> Download:
             return self._attempt(url, part, expected_size, cap, end, progress)
 
-        return self._persist(attempt, lambda: part.size, end)
+        got: Download | None = None
+        try:
+            got = self._persist(attempt, lambda: part.size, deadline, end)
+            return got
+        except _WrongBodyError as error:
+            part.drop()
+            raise self._error(error.message) from error
+        finally:
+            if got is None and not (part.etag and part.size):
+                part.drop()  # nothing can go on from it
 
     def _attempt(
         self,
@@ -138,7 +149,7 @@ class Fetcher:
         if offset and offset == expected_size:
             return Download(part.digest().hexdigest(), offset, offset, "")
         headers = {"Range": f"bytes={offset}-", "If-Range": etag} if offset and etag else {}
-        with self._open(url, headers, end) as response:
+        with self._asker.open(url, headers, end) as response:
             if response.status_code in (206, 416) and not _continues(response, offset, etag):
                 part.drop()
                 raise _Again("the server does not go on where the last attempt stopped")
@@ -161,15 +172,15 @@ class Fetcher:
     def _total(self, response: httpx.Response, offset: int, expected_size: int | None, cap: int) -> int | None:
         """Bytes of the whole file, None when nobody says."""
         length = response.headers.get("Content-Length", "")
-        total = offset + int(length) if length.isdigit() else expected_size
+        total = offset + int(length) if length.isdecimal() and len(length) < 16 else expected_size
         if response.status_code == 206 and total is None:
             whole = response.headers.get("Content-Range", "").rpartition("/")[2]
-            total = int(whole) if whole.isdigit() else None
+            total = int(whole) if whole.isdecimal() and len(whole) < 16 else None
         if total is not None and expected_size is not None and total != expected_size:
-            words = html_words(response.headers.get("Content-Type", ""), b"")
-            raise self._error(f"{_where(response)} has {total} bytes; {expected_size} were announced{words}")
+            page = html_words(response.headers.get("Content-Type", ""), b"")
+            raise _WrongBodyError(f"{_where(response)} has {total} bytes; {expected_size} were announced{page}")
         if total is not None and total > cap:
-            raise self._error(f"{_where(response)} has {total} bytes; no more than {cap} are accepted")
+            raise _WrongBodyError(f"{_where(response)} has {total} bytes; no more than {cap} are accepted")
         return total
 
     def _chunks(
@@ -180,79 +191,57 @@ class Fetcher:
         for chunk in response.iter_raw():  # no chunk size: httpx would gather a slow drip and hide it from the clock
             done += len(chunk)
             if done > limit:
-                raise self._error(f"{_where(response)} sends more than {limit} bytes")
+                raise _WrongBodyError(f"{_where(response)} sends more than {limit} bytes")
             yield chunk
             if self._clock() > end:
                 raise self._error(f"{_where(response)} was not done in time: {done} bytes came before the deadline")
         if total is not None and done < total:
             raise _Again(f"{_where(response)}: the connection closed after {done} of {total} bytes")
 
-    @contextmanager
-    def _open(self, url: str, headers: dict[str, str], end: float) -> Iterator[httpx.Response]:
-        """The answer at the end of the redirects, its body not read yet."""
-        import httpx
-
-        before: str | None = None
-        timeout = httpx.Timeout(READ_TIMEOUT, connect=10.0)
-        remaining = end - self._clock()
-        if remaining < READ_TIMEOUT:
-            timeout = httpx.Timeout(max(0.1, remaining))
-        # An address on this machine is never asked through a proxy.
-        with httpx.Client(
-            transport=self._transport, timeout=timeout, follow_redirects=False, trust_env=not is_loopback(url)
-        ) as client:
-            for _ in range(MAX_HOPS):
-                check_hop(url, before, hint=self._hint)
-                sent = {"Accept-Encoding": "identity", "User-Agent": "flowgate", **headers}
-                if self._token and origin(url) == self._token_origin:
-                    sent["Authorization"] = f"Bearer {self._token}"
-                response = client.send(client.build_request("GET", url, headers=sent), stream=True)
-                try:
-                    location = response.headers.get("Location")
-                    if response.status_code not in REDIRECTS or location is None:
-                        yield response
-                        return
-                finally:
-                    response.close()
-                try:
-                    before, url = url, str(httpx.URL(url).join(location))
-                except httpx.InvalidURL as error:
-                    raise self._error(f"{plain(url)} redirects to an address that is none") from error
-        raise self._error(f"{plain(url)}: more than {MAX_HOPS} redirects")
-
     def _refuse(self, response: httpx.Response) -> NoReturn:
         status = response.status_code
-        words = f"{_where(response)} answered {status} {response.reason_phrase}".rstrip()
-        if status in RETRIED:
-            raise _Again(words, retry_after(response.headers.get("Retry-After")))
+        said = f"{_where(response)} answered {status} {response.reason_phrase}".rstrip()
         headers = {name.lower(): value for name, value in response.headers.items()}
-        raise HttpError(words, status=status, headers=headers, hint=self._hint)
+        wait = retry_after(headers.get("retry-after"))
+        used_up = headers.get("x-ratelimit-remaining") == "0"  # GitHub's: not before x-ratelimit-reset
+        if not used_up and (status in RETRIED or (status == 403 and wait is not None)):
+            raise _Again(said, wait)
+        raise HttpError(said, status=status, headers=headers, hint=self._hint)
 
     def _error(self, message: str) -> FlowgateError:
         return FlowgateError(message, hint=self._hint)
 
-    def _persist(self, attempt: Callable[[], T], have: Callable[[], int], end: float) -> T:
+    def _persist(self, attempt: Callable[[], T], have: Callable[[], int], deadline: float, end: float) -> T:
         """Try until it works, the deadline passes, or attempts in a row bring nothing new."""
         import httpx
 
-        fruitless, before = 0, have()
+        fruitless, most = 0, have()
         while True:
             try:
                 return attempt()
             except _Again as error:
                 reason, wait = str(error), error.wait
             except httpx.TransportError as error:
-                reason, wait = f"{plain(str(error.request.url))}: {str(error) or type(error).__name__}", None
+                reason, wait = words(error), None
                 if "CERTIFICATE_VERIFY_FAILED" in reason:
                     raise self._error(f"{reason}. Behind a proxy of your own set SSL_CERT_FILE") from error
-            fruitless = 0 if have() > before else fruitless + 1
-            before = have()
+                if isinstance(error, httpx.LocalProtocolError):
+                    raise self._error(reason) from None
+            if self._clock() >= end:
+                raise self._error(f"{reason}; it was not done in time: {deadline:.0f} s for the whole are over")
+            # Only more than there ever was: a server that brings the same bytes again and again gets nowhere.
+            fruitless = 0 if have() > most else fruitless + 1
+            most = max(most, have())
             if fruitless >= ATTEMPTS:
                 raise self._error(f"{reason} (tried {fruitless} times)")
+            asked = wait is not None
             if wait is None:
                 wait = min(BACKOFF_MAX, BACKOFF * 2**fruitless) * (0.5 + self._jitter() / 2)
             if self._clock() + wait > end:
-                raise self._error(f"{reason}; the next attempt in {wait:.0f} s would be past the deadline")
+                until = f", until {moment(wait)}" if asked else ""
+                raise self._error(
+                    f"{reason}; the next attempt in {wait:.0f} s{until} would be past the deadline of {deadline:.0f} s"
+                )
             self._sleep(wait)
 
 

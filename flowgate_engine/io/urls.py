@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 
 from ..errors import FlowgateError
 
+#: What a header asks for beyond a year is as good as never, and nothing that a clock could overflow at. Seconds.
+_LONGEST = 366 * 86400.0
+
 
 def origin(url: str) -> str:
     """Scheme, host and port of `url`, the default port written out."""
@@ -52,10 +55,18 @@ def retry_after(value: str | None, now: float | None = None) -> float | None:
     """Seconds from a Retry-After header: a number or a date (RFC 9110, 10.2.3); None when there is none."""
     if value is None:
         return None
-    if value.strip().isdigit():
-        return float(value)
+    if value.strip().isdecimal():
+        return min(float(value), _LONGEST)
     try:
         at = email.utils.parsedate_to_datetime(value).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, at - (time.time() if now is None else now))
+    return min(max(0.0, at - (time.time() if now is None else now)), _LONGEST)
+
+
+def moment(seconds: float, now: float | None = None) -> str:
+    """The local time in `seconds` from now, with the day where that is another one: `14:03`, `Mon 3 Mar 14:03`."""
+    begun = time.time() if now is None else now
+    at = time.localtime(begun + min(seconds, _LONGEST))
+    today = time.localtime(begun)[:3] == at[:3]
+    return time.strftime("%H:%M %Z" if today else "%a %d %b %H:%M %Z", at).rstrip()

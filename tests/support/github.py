@@ -9,6 +9,7 @@ import re
 import tarfile
 import threading
 import zipfile
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
@@ -68,20 +69,41 @@ class Request(NamedTuple):
     headers: dict[str, str]
 
 
+class Reply(NamedTuple):
+    """What is answered instead of the right thing. `body` None: the right bytes, as far as `cut` or from `ranges`."""
+
+    status: int = 200
+    headers: dict[str, str] = {}
+    body: bytes | None = None
+    length: int | None = None
+    """The Content-Length that is claimed; None the true one, -1 none at all."""
+    cut: int | None = None
+    """Bytes after which the connection ends."""
+    stall: bool = False
+    """Instead of ending there, nothing more comes until the client goes away."""
+    drip: Callable[[], None] | None = None
+    """Called before each of many small pieces of the body."""
+    ranges: bool = True
+    """Whether Range is understood."""
+    wrong_range: bool = False
+    """The 206 is of other bytes than were asked for."""
+    drip_head: bool = False
+    """A head that goes on and on, a byte at a time, until the client goes away."""
+
+
 class Github:
     """API and downloads on 127.0.0.1, files on a second port called localhost; a context manager.
 
-    Faults: `cut` (asset: bytes after which the connection ends, once), `instead` (asset: status, type, body),
-    `api_answer` (status, headers, body of every API request), `announced` (asset: size in the metadata).
+    Faults: `script` (asset, `api` or `redirect` of an asset: replies for the next requests, one each; `always`: for
+    all of them), and the older ones: `cut` (asset: bytes after which the connection ends, once), `instead` (asset:
+    status, type, body), `api_answer` (status, headers, body of every API request), `announced` (asset: size in the
+    metadata). `heal` ends them all.
     """
 
     def __init__(self, releases: dict[str, dict[str, bytes]]) -> None:
         self.releases = {v: {**assets, "checksums.txt": checksums(assets)} for v, assets in releases.items()}
         self.requests: list[Request] = []
-        self.cut: dict[str, int] = {}
-        self.instead: dict[str, tuple[int, str, bytes]] = {}
-        self.announced: dict[str, int] = {}
-        self.api_answer: tuple[int, dict[str, str], bytes] | None = None
+        self.heal()
         owner = self
 
         class Handler(_Handler):
@@ -90,6 +112,21 @@ class Github:
         self._servers = [_Server(("127.0.0.1", 0), Handler) for _ in range(2)]
         self._threads = [threading.Thread(target=s.serve_forever, args=(0.02,), daemon=True) for s in self._servers]
         self.api, self._files = (f"http://{h}:{s.server_address[1]}" for h, s in self._hosts())
+
+    def heal(self) -> None:
+        """From now on everything is answered as it should be."""
+        self.script: dict[str, list[Reply]] = {}
+        self.always: dict[str, Reply] = {}
+        self.cut: dict[str, int] = {}
+        self.instead: dict[str, tuple[int, str, bytes]] = {}
+        self.announced: dict[str, int | None] = {}
+        self.api_answer: tuple[int, dict[str, str], bytes] | None = None
+
+    def next_reply(self, name: str) -> Reply | None:
+        """The fault for this request, if there is one."""
+        if self.script.get(name):
+            return self.script[name].pop(0)
+        return self.always.get(name)
 
     def _hosts(self) -> list[tuple[str, ThreadingHTTPServer]]:
         return list(zip(("127.0.0.1", "localhost"), self._servers, strict=True))
@@ -148,13 +185,22 @@ class _Handler(BaseHTTPRequestHandler):
             document = self.github.document(found[1])
             if self.github.api_answer is not None:
                 self.answer(self.github.api_answer[0], self.github.api_answer[2], self.github.api_answer[1])
+            elif reply := self.github.next_reply("api"):
+                self.wrong(reply, document or b"")
             elif document is None:
                 self.answer(404, b'{"message":"Not Found"}')
             else:
                 self.answer(200, document)
+        elif path == f"/repos/{REPO}/releases":
+            tags = [{"tag_name": f"v{version}"} for version in self.github.releases]
+            self.answer(200, json.dumps(tags).encode())
         elif found := re.fullmatch(rf"/{REPO}/releases/download/v([^/]+)/([^/]+)", path):
             location = f"{self.github._files}/blob/{found[1]}/{found[2]}?signature=secret-in-the-address"
-            self.answer(302, b"", {"Location": location})
+            reply = self.github.next_reply(f"redirect {found[2]}")
+            if reply is not None:
+                self.wrong(reply, b"")
+            else:
+                self.answer(302, b"", {"Location": location})
         elif found := re.fullmatch(r"/blob/([^/]+)/([^/]+)", path):
             self.blob(found[2], self.github.releases[found[1]].get(found[2]))
         else:
@@ -172,22 +218,63 @@ class _Handler(BaseHTTPRequestHandler):
         if name in self.github.instead:
             status, kind, body = self.github.instead[name]
             self.answer(status, body, {"Content-Type": kind})
-            return
-        if data is None:
+        elif data is None:
             self.answer(404, b"")
-            return
+        elif reply := self.github.next_reply(name):
+            self.wrong(reply, data)
+        else:
+            self.wrong(Reply(cut=self.github.cut.pop(name, None)), data)
+
+    def wrong(self, reply: Reply, right: bytes) -> None:
+        """Answer as `reply` says, over the bytes that would be right."""
+        data = right if reply.body is None else reply.body
         etag = f'"{hashlib.md5(data).hexdigest()}"'
         start = 0
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if wanted and self.headers.get("If-Range") == etag:
+        if wanted and reply.ranges and self.headers.get("If-Range") == etag:
             start = int(wanted[1])
-        self.send_response(206 if start else 200)
+        if reply.drip_head:
+            self.endless_head()
+            return
+        if start and start >= len(data):
+            self.answer(416, b"", {"Content-Range": f"bytes */{len(data)}"})
+            return
+        if start and reply.wrong_range:
+            start += 1
+        self.send_response(206 if start and reply.status == 200 else reply.status)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        self.send_header("ETag", etag)
-        self.send_header("Content-Length", str(len(data) - start))
+        if reply.status == 200 and reply.ranges:
+            self.send_header("ETag", etag)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        length = len(data) - start if reply.length is None else reply.length
+        if length >= 0:
+            self.send_header("Content-Length", str(length))
         self.end_headers()
-        end = self.github.cut.pop(name, None)
-        self.wfile.write(data[start:end])
-        if end is not None:
+        self.body(reply, data[start : reply.cut])
+        if reply.cut is not None or length != len(data) - start:
             self.close_connection = True
+
+    def body(self, reply: Reply, data: bytes) -> None:
+        if reply.drip is None:
+            self.wfile.write(data)
+        else:
+            for at in range(0, len(data), 16):
+                reply.drip()
+                self.wfile.write(data[at : at + 16])
+        if reply.stall:
+            self.wfile.flush()
+            self.rfile.read(1)  # ends when the client has gone
+
+    def endless_head(self) -> None:
+        """Ends with the client: then writing fails."""
+        self.close_connection = True
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        self.connection.settimeout(0.02)
+        while True:
+            try:
+                if self.connection.recv(1) == b"":
+                    return
+            except TimeoutError:
+                self.wfile.write(b"x")

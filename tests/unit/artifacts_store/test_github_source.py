@@ -131,7 +131,7 @@ class Good(Case):
 class Bad(Case):
     def test_no_such_release(self) -> None:
         del self.github.releases["7.2.140"]
-        self.fails("no release v7.2.140")
+        self.fails("no release v7.2.140. The newest are v6.9.47")
 
     def test_no_asset_for_this_machine_is_never_the_most_similar_one(self) -> None:
         del self.github.releases["7.2.140"][ASSET]
@@ -181,7 +181,7 @@ class Bad(Case):
     def test_limits_of_the_api_are_told(self) -> None:
         headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1700000000"}
         self.github.api_answer = (403, headers, b"{}")
-        text = self.fails("GitHub allows no more requests from this address, until 22:13 UTC")
+        text = self.fails("GitHub answers no more requests until ")
         self.assertIn("GITHUB_TOKEN=", text)
 
     def test_an_answer_that_is_no_release(self) -> None:
