@@ -79,7 +79,7 @@ class Seen(NamedTuple):
         if view is None or view.pid is None:
             return Probe(FAIL, now, None, None, "not running")
         row = self.probes.get((name, probe))
-        if row is None or (view.started_at is not None and row.at < view.started_at - _SLACK):
+        if row is None or (view.started_at is not None and row.at < view.started_at):
             return Probe(UNKNOWN, None, None, None, "not asked since its start")
         age = now - row.at
         if age > limit:

@@ -291,9 +291,12 @@ class Generation:
             await asyncio.wait({stopping}, timeout=0.02)
 
     async def until_port_free(self, stopping: asyncio.Task[None]) -> None:
-        """Until its port refuses: CLIProxyAPI closes its listener at once and then serves what is in flight."""
+        """Until its port refuses: CLIProxyAPI closes its listener at once and then serves what is in flight.
+
+        One that was never seen to answer may yet begin to listen: its end is waited for.
+        """
         while not stopping.done():
-            if not listeners.is_listening(self.spec.host, self.spec.port):
+            if self.pulse.was_live and not listeners.is_listening(self.spec.host, self.spec.port):
                 return
             await asyncio.wait({stopping}, timeout=0.005)
 
