@@ -283,7 +283,8 @@ class Operations:
 
 
 def _now(kept: Kept) -> Now:
-    return Now(kept.wanted, kept.epoch, kept.state, kept.spec.digest() if kept.spec else None)
+    waiting = kept.live is None and kept.last_exit is not None
+    return Now(kept.wanted, kept.epoch, kept.state, kept.spec.digest() if kept.spec else None, waiting)
 
 
 def _hopeless(kept: Kept, patience: int) -> bool:

@@ -41,6 +41,8 @@ class Now(NamedTuple):
     epoch: int
     state: str
     digest: str | None
+    waiting: bool = False
+    """It ended, and nothing of it runs until the policy's delay is over."""
 
 
 class Target(NamedTuple):
@@ -94,7 +96,7 @@ def plan(request: Request, specs: Mapping[str, LaunchSpec], now: Mapping[str, No
         enabled = tuple(n for n in enabled if n == "litellm" and now[n].wanted == UP)
         first = ()
     if request.kind == "start":
-        enabled = tuple(n for n in enabled if now[n].wanted != UP or now[n].state == states.FAILED)
+        enabled = tuple(n for n in enabled if now[n].wanted != UP or now[n].state == states.FAILED or now[n].waiting)
     return (*first, tuple(_target(n, UP, specs[n], now[n]) for n in enabled)) if enabled else first
 
 
@@ -103,5 +105,5 @@ def _target(name: str, wanted: str, spec: LaunchSpec | None, now: Now, *, fresh:
     same = not fresh and now.wanted == wanted
     if wanted == UP:
         assert spec is not None
-        same = same and now.digest == spec.digest() and now.state in states.ACTIVE
+        same = same and now.digest == spec.digest() and now.state in states.ACTIVE and not now.waiting
     return Target(name, wanted, now.epoch if same else now.epoch + 1, spec)

@@ -63,6 +63,11 @@ class Plan(unittest.TestCase):
         now = {**RUNNING, "litellm": RUNNING["litellm"]._replace(state=states.FAILED)}
         self.assertEqual(words({"kind": "up"}, BOTH, now), [[("cliproxyapi", UP, 3), ("litellm", UP, 4)]])
 
+    def test_who_asks_again_does_not_wait_for_the_delay_of_a_crash_loop(self) -> None:
+        now = {**RUNNING, "litellm": RUNNING["litellm"]._replace(state=states.STARTING, waiting=True)}
+        self.assertEqual(words({"kind": "up"}, BOTH, now), [[("cliproxyapi", UP, 3), ("litellm", UP, 4)]])
+        self.assertEqual(words({"kind": "start", "services": ["litellm"]}, BOTH, now), [[("litellm", UP, 4)]])
+
     def test_up_stops_what_was_disabled(self) -> None:
         only = {"cliproxyapi": BOTH["cliproxyapi"]}
         self.assertEqual(words({"kind": "up"}, only, RUNNING), [[("litellm", DOWN, 4)], [("cliproxyapi", UP, 3)]])
