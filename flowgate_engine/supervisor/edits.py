@@ -194,6 +194,8 @@ class Edits:
                     self._not_taken[verdict.service] = (spec.digest(), refused)
                     return
                 how = "by itself, from its running copy"
+            if kept.live is not None and spec.logs != kept.live.spec.logs:
+                await kept.live.handle.limit_log(spec.logs.max_size, spec.logs.keep)
             kept.take(spec)
         except (FlowgateError, OSError) as error:
             self._not_taken[verdict.service] = (spec.digest(), str(error))

@@ -111,6 +111,10 @@ class KeeperHandle:
         path = None if log is None else os.fspath(log)
         await self.ask("supervisor", pid=identity.pid, start_ticks=identity.start_ticks, argv=argv, log=path)
 
+    async def limit_log(self, max_size: int, keep: int) -> None:
+        """Rotate the log at `max_size` bytes from now on, `keep` older ones. FlowgateError from an older keeper."""
+        await self.ask("log", max_size=max_size, keep=keep)
+
     async def release(self) -> None:
         """Let the keeper of an exited child end, and wait for that. FlowgateError when the child is not over."""
         if not self.closed.done():

@@ -16,19 +16,20 @@ from ...config.document import parse
 from ...io.faults import point
 from ..launch import LaunchSpec, Reader, Seat, Values
 from . import drift, substitute
-from .adapter import COPY, HEALTHZ_SINCE, _fields
+from .adapter import COPY, _fields
 from .substitute import SECRET_KEY
 
 #: Older ones were not tried.
-SINCE = HEALTHZ_SINCE
-#: Top-level keys that are in use 0.2 s after the write.
+SINCE = (6, 10, 9)
+#: Top-level keys that are in use 0.2 s after the write, each tried with both versions.
 RELOADED = frozenset({
-    "api-keys", "openai-compatibility", "gemini-api-key", "codex-api-key", "claude-api-key", "vertex-api-key",
-    "debug", "request-retry", "max-retry-credentials", "max-retry-interval", "disable-cooling", "quota-exceeded",
-    "routing", "ws-auth", "force-model-prefix", "oauth-model-alias", "oauth-excluded-models", "payload",
-    "passthrough-headers", "streaming", "nonstream-keepalive-interval", "usage-statistics-enabled",
+    "api-keys", "openai-compatibility", "claude-api-key", "codex-api-key", "gemini-api-key", "vertex-api-key",
+    "debug", "force-model-prefix", "oauth-excluded-models", "oauth-model-alias", "payload", "ws-auth",
 })  # fmt: skip
-#: What it says when it has taken a file; the second also with `logging-to-file`, but not only then.
+#: In 6.10.9 these made no difference to what was running.
+LATER_SINCE = (7, 2, 140)
+RELOADED_LATER = frozenset({"disable-cooling", "request-retry"})
+#: What it says when it has taken a file.
 _TAKEN = re.compile(rb"config successfully reloaded")
 
 
@@ -54,7 +55,8 @@ def changed_keys(old: bytes, new: bytes, file: str) -> tuple[str, ...]:
 def can_reload(version: str, keys: tuple[str, ...]) -> bool:
     """Whether a running program of this version takes a change of these keys."""
     numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:3])
-    return numbers >= SINCE and RELOADED.issuperset(keys)
+    taken = RELOADED | (RELOADED_LATER if numbers >= LATER_SINCE else frozenset())
+    return numbers >= SINCE and taken.issuperset(keys)
 
 
 def plan(spec: LaunchSpec, seat: Seat, read: Reader, values: Values, rendered: bytes) -> Swap | str:

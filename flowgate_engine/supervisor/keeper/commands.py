@@ -56,6 +56,13 @@ def _supervisor(keeper: Keeper, client: Connection, request: dict[str, Any]) -> 
     client.reply(watching=keeper.watch.follow(int(request["pid"]), int(request["start_ticks"])))
 
 
+def _log(keeper: Keeper, client: Connection, request: dict[str, Any]) -> None:
+    limits = {"max_size": int(request["max_size"]), "keep": int(request["keep"])}
+    keeper.document["log"].update(limits)
+    keeper.log.limit(**limits)
+    client.reply(limited=True)
+
+
 def _release(keeper: Keeper, client: Connection, _request: dict[str, Any]) -> None:
     if keeper.over:
         client.reply(released=True)
@@ -72,5 +79,6 @@ _COMMANDS = {
     "document": _document,
     "signal": _signal,
     "supervisor": _supervisor,
+    "log": _log,
     "release": _release,
 }

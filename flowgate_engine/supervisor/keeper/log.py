@@ -2,6 +2,8 @@
 
 Beside `<log>` lies `<log>.idx`: 16 bytes an entry, little-endian, the time in microseconds since the
 epoch and the offset at which a block written at that time begins; at most one entry a second and writer.
+Who writes holds a shared flock on the file, who rotates an exclusive one: nothing is added to a file that was
+moved away, so a reader that has read it to its end has missed nothing.
 A full disk costs log lines, never the child: what is lost is counted, and said as soon as it can be.
 """
 
@@ -13,10 +15,11 @@ import time
 
 #: Seconds between two entries of the index.
 INDEX_STEP = 1.0
+INDEX_ENTRY = 16
 #: Each 2 ms.
 LOCK_TRIES = 25
-#: Seconds after which a rotation that a stranger's flock forbade is tried again.
-ROTATION_PAUSE = 10.0
+#: Seconds in which nobody waits for the flock again, after a stranger has kept it.
+LOCK_PAUSE = 10.0
 TAIL_BYTES = 4096
 TAIL_LINES = 20
 
@@ -33,7 +36,7 @@ class LogFile:
         self._indexed = 0.0
         self._tail = b""
         self._unsaid = 0
-        self._no_rotation_before = 0.0
+        self._impatient_until = 0.0
         self.lost = 0
         """Bytes that could not be written."""
         self.trouble: str | None = None
@@ -45,22 +48,19 @@ class LogFile:
         self._tail = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self._tail + data)[-TAIL_BYTES:]
         done = 0
         try:
-            size = self._follow()
-            if self._unsaid:
-                size += os.write(
-                    self._fd, f"\n[flowgate] {self._unsaid} bytes of this log were lost: {before}\n".encode()
-                )
-                self._unsaid = 0
-            self._mark(size)
-            view = memoryview(data)
             while done < len(data):
-                done += os.write(self._fd, view[done:])
+                done += self._append(data, done, before)
             self.trouble = None
         except OSError as error:
             self.trouble = f"cannot write {self._path}: {error.strerror}"
         self.lost += len(data) - done
         self._unsaid += len(data) - done
         return before != self.trouble
+
+    def limit(self, max_size: int, keep: int) -> None:
+        """Rotate at `max_size` bytes from the next write on, and keep this many older files."""
+        self._max_size = max_size
+        self._keep = keep
 
     def note(self, text: str) -> None:
         """A line of the keeper's own."""
@@ -70,20 +70,45 @@ class LogFile:
         """The last lines that were written, at most 20 and 4 KiB."""
         return self._tail.decode("utf-8", "replace").splitlines()[-TAIL_LINES:]
 
-    def _follow(self) -> int:
-        """Have the file open that the path names now, rotated when it is full; returns its size in bytes."""
+    def _append(self, data: bytes, start: int, reason: str | None) -> int:
+        """Write what fits into the file of `data[start:]`; how many bytes that were."""
+        line = (data.find(b"\n", start) + 1 or len(data)) - start
+        try:
+            size = self._follow(min(line, self._max_size))
+            if self._unsaid:
+                words = f"\n[flowgate] {self._unsaid} bytes of this log were lost: {reason}\n"
+                size += os.write(self._fd, words.encode())
+                self._unsaid = 0
+            self._mark(size)
+            return os.write(self._fd, memoryview(data)[start : self._end(data, start, size)])
+        finally:
+            if self._fd >= 0:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _end(self, data: bytes, start: int, size: int) -> int:
+        """Up to where `data[start:]` goes into a file of `size` bytes: whole lines, where one fits."""
+        room = self._max_size - size
+        if room <= 0 or len(data) - start <= room:
+            return len(data)  # no room: the file could not be rotated, and grows
+        cut = data.rfind(b"\n", start, start + room) + 1
+        if cut > start:
+            return cut
+        return len(data) if size else start + room
+
+    def _follow(self, room: int) -> int:
+        """Have the file open and locked that the path names now, and `room` bytes in it; returns its size in bytes."""
         size = 0
         for _ in range(8):
             if self._fd < 0:
                 self._open()
+            shared = self._locked(fcntl.LOCK_SH)
             size = os.fstat(self._fd).st_size
             if self._moved():
                 self._close()
-                continue
-            if size < self._max_size:
+            elif not size or size + room <= self._max_size or not shared or not self._rotate():
                 return size
-            if not self._rotate():
-                return size
+        if self._fd < 0:
+            self._open()
         return size
 
     def _moved(self) -> bool:
@@ -102,7 +127,6 @@ class LogFile:
         except FileNotFoundError:
             os.makedirs(os.path.dirname(self._path), 0o700, exist_ok=True)
             self._fd = os.open(self._path, flags, 0o600)
-        self._index = os.open(self._path + ".idx", flags, 0o600)
         self._indexed = 0.0
 
     def _close(self) -> None:
@@ -117,39 +141,69 @@ class LogFile:
         The flock is on the file itself: who gets it and finds the path naming another file was too late, and has
         nothing to do. Where a stranger keeps it, the file grows, and nobody waits.
         """
-        if not self._locked():
-            self._no_rotation_before = time.monotonic() + ROTATION_PAUSE
+        if not self._locked(fcntl.LOCK_EX):
             return False
         try:
             if not self._moved():
-                for number in range(self._keep, 0, -1):
-                    older = f"{self._path}.{number}"
-                    newer = f"{self._path}.{number - 1}" if number > 1 else self._path
-                    for suffix in (".idx", ""):  # the log last: its new inode is what others look at
-                        try:
-                            os.replace(newer + suffix, older + suffix)
-                        except FileNotFoundError:
-                            continue
+                self._shift()
+        except OSError as error:
+            raise OSError(error.errno, f"it is full and cannot be moved away: {error.strerror}") from error
         finally:
             self._close()
         return True
 
-    def _locked(self) -> bool:
+    def _shift(self) -> None:
+        """`.1` becomes `.2` and so on; what is older than `keep` files goes, also after `keep` was lowered."""
+        for number in range(self._keep, 0, -1):
+            older = f"{self._path}.{number}"
+            newer = f"{self._path}.{number - 1}" if number > 1 else self._path
+            for suffix in (".idx", ""):  # the log last: its new inode is what others look at
+                try:
+                    os.replace(newer + suffix, older + suffix)
+                except FileNotFoundError:
+                    continue
+        folder, name = os.path.split(self._path)
+        for other in os.listdir(folder):
+            number_text = other[len(name) + 1 :].removesuffix(".idx")
+            if other.startswith(name + ".") and number_text.isdecimal() and int(number_text) > self._keep:
+                os.unlink(f"{folder}/{other}")
+
+    def _locked(self, how: int) -> bool:
         """Take the flock, which another keeper has for microseconds; False when somebody keeps it."""
-        if time.monotonic() < self._no_rotation_before:
-            return False
-        for _ in range(LOCK_TRIES):
+        tries = 1 if time.monotonic() < self._impatient_until else LOCK_TRIES
+        for left in range(tries - 1, -1, -1):
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._fd, how | fcntl.LOCK_NB)
                 return True
             except BlockingIOError:
-                time.sleep(0.002)
+                if left:
+                    time.sleep(0.002)
+        self._impatient_until = time.monotonic() + LOCK_PAUSE
         return False
 
     def _mark(self, size: int) -> None:
         """Note in the index when the block at `size` is written. Another writer may come between: then the
-        entry points at that one's block, which is as old."""
+        entry points at that one's block, which is as old. An index that cannot be written costs no line."""
         now = time.time()
-        if abs(now - self._indexed) >= INDEX_STEP:
-            self._indexed = now
-            os.write(self._index, int(now * 1e6).to_bytes(8, "little") + size.to_bytes(8, "little"))
+        if abs(now - self._indexed) < INDEX_STEP:
+            return
+        self._indexed = now
+        try:
+            if self._index < 0:
+                self._open_index()
+            entry = int(now * 1e6).to_bytes(8, "little") + size.to_bytes(8, "little")
+            if os.write(self._index, entry) == INDEX_ENTRY:
+                return
+        except OSError:
+            pass
+        if self._index >= 0:
+            os.close(self._index)
+            self._index = -1
+
+    def _open_index(self) -> None:
+        """What a full disk has cut in two is filled up with what no reader takes for an entry."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._index = os.open(self._path + ".idx", flags, 0o600)
+        over = os.fstat(self._index).st_size % INDEX_ENTRY
+        if over:
+            os.write(self._index, b"\xff" * (INDEX_ENTRY - over))
