@@ -16,8 +16,8 @@ import time
 #: Seconds between two entries of the index.
 INDEX_STEP = 1.0
 INDEX_ENTRY = 16
-#: Each 2 ms.
-LOCK_TRIES = 25
+#: Each half a millisecond.
+LOCK_TRIES = 100
 #: Seconds in which nobody waits for the flock again, after a stranger has kept it.
 LOCK_PAUSE = 10.0
 TAIL_BYTES = 4096
@@ -177,7 +177,7 @@ class LogFile:
                 return True
             except BlockingIOError:
                 if left:
-                    time.sleep(0.002)
+                    time.sleep(0.0005)
         self._impatient_until = time.monotonic() + LOCK_PAUSE
         return False
 

@@ -106,13 +106,15 @@ class Writes(unittest.TestCase):
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
 
     def test_who_comes_second_to_a_rotation_has_nothing_to_do(self) -> None:
-        first, second = self.writer(max_size=10), self.writer(max_size=10)
-        second.write(b"full 67890\n")
+        first, second = self.writer(max_size=20), self.writer(max_size=20)
+        second.write(b"full 67890, 67890\n")
         real = second._locked
 
-        def later() -> bool:
-            first.write(b"first\n")  # it, too, finds the file full
-            return real()
+        def later(how: int) -> bool:
+            if how == fcntl.LOCK_EX:
+                fcntl.flock(second._fd, fcntl.LOCK_UN)  # as the kernel does on the way from shared to exclusive
+                first.write(b"first\n")  # it, too, finds the file full
+            return real(how)
 
         with mock.patch.object(second, "_locked", later):
             second.write(b"second\n")
@@ -121,15 +123,19 @@ class Writes(unittest.TestCase):
 
     def test_flock_of_a_stranger_stops_nothing(self) -> None:
         writer = self.writer(max_size=100)
-        writer.write(b"x" * 100 + b"\n")
+        writer.write(b"x" * 99 + b"\n")
         with self.path.open() as stranger:
             fcntl.flock(stranger, fcntl.LOCK_EX)
             writer.write(b"second\n")
+            self.assertEqual(self.path.stat().st_size, 107)
+            before = time.monotonic()
+            for _ in range(100):
+                writer.write(b"third\n")
+            self.assertLess(time.monotonic() - before, 0.5, "it waits for the stranger each time")
             self.assertEqual([p.name for p in files_of(self.path)], ["demo.log"])
-        writer._no_rotation_before = 0.0  # ten seconds later
-        writer.write(b"third\n")
+        writer.write(b"last\n")
         self.assertEqual([p.name for p in files_of(self.path)], ["demo.log.1", "demo.log"])
-        self.assertEqual(self.path.read_bytes(), b"third\n")
+        self.assertEqual(self.path.read_bytes(), b"last\n")
 
     def test_log_that_is_removed_comes_back(self) -> None:
         writer = self.writer()
