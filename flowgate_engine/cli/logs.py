@@ -60,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
             for name, reader in readers.items()
         ]
         merged = merge(streams)
+        for note in [note for reader in readers.values() for note in reader.notes]:
+            print(f"flowgate: {note}", file=sys.stderr)
         if args.json and not args.follow:
             common.print_json({"lines": [_document(name, line) for name, line in merged]})
             return 0

@@ -17,6 +17,8 @@ from .show import clean
 _BLOCK = 1 << 16
 #: A longer line is cut into lines of this many bytes: nobody's memory is the log's.
 _LONGEST = 1 << 20
+#: So often a look is taken again when a rotation came in between.
+_PATIENCE = 20
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -60,6 +62,8 @@ class Reader:
         self._file: BinaryIO | None = None
         self._rest = b""
         self._partial = True
+        self.notes: list[str] = []
+        """What a person should know of the history that was read."""
 
     def __enter__(self) -> Reader:
         return self
@@ -91,7 +95,7 @@ class Reader:
             return iter(())
         first, offset = 0, 0
         if since is not None:
-            first, offset = _since(files, since)
+            first, offset = self._since(files, since)
         elif last is not None and grep is None:
             first, offset = _last(files, last)
         lines = (line for line in self._through(files[first:], offset) if grep is None or grep.search(line.text))
@@ -133,14 +137,28 @@ class Reader:
         self._file = files[chosen][1]
         return True
 
+    def _since(self, files: list[tuple[Path, BinaryIO]], since: float) -> tuple[int, int]:
+        """File and offset at which to begin. At the end of all when nothing is that new."""
+        for number, (path, file) in enumerate(files):
+            if os.fstat(file.fileno()).st_mtime < since:
+                continue
+            index = _index(self._log, file)
+            if index.trouble:
+                self.notes.append(f"the index of {path.name} {index.trouble}: older lines of it may be among these")
+            offset = index.start(since)
+            if offset is not None:
+                return number, _line_start(file, offset)
+        end = files[-1][1].seek(0, os.SEEK_END)
+        return len(files) - 1, end
+
     def _through(self, files: list[tuple[Path, BinaryIO]], offset: int) -> Iterator[Line]:
         """All lines of these files; the last stays open for `poll`."""
         at: float | None = None
-        for path, file in files:
+        for _, file in files:
             self.close()
             self._file = file
             file.seek(offset)
-            index, position = Index(path), offset - len(self._rest)
+            index, position = _index(self._log, file), offset - len(self._rest)
             while block := file.read(_BLOCK):
                 for raw in self._cut(block):
                     at = index.at(max(position, 0)) or at
@@ -188,7 +206,19 @@ def _same(path: Path, here: os.stat_result) -> bool:
 
 
 def _opened(log: Path) -> list[tuple[Path, BinaryIO]]:
-    """All files of a log, open, oldest first: a rotation in between renames, but loses nothing."""
+    """All files of a log, open, oldest first. One that a rotation in between has renamed is neither left out nor
+    there twice: then all are opened again."""
+    for _ in range(_PATIENCE):
+        found = _opened_once(log)
+        paths = [path for path, _ in found]
+        if paths == files_of(log) and all(_same(path, os.fstat(file.fileno())) for path, file in found):
+            return found
+        for _, file in found:
+            file.close()
+    return _opened_once(log)
+
+
+def _opened_once(log: Path) -> list[tuple[Path, BinaryIO]]:
     found: list[tuple[Path, BinaryIO]] = []
     seen = set()
     for path in files_of(log):
@@ -205,16 +235,16 @@ def _opened(log: Path) -> list[tuple[Path, BinaryIO]]:
     return found
 
 
-def _since(files: list[tuple[Path, BinaryIO]], since: float) -> tuple[int, int]:
-    """File and offset at which to begin. At the end of all when nothing is that new."""
-    for number, (path, file) in enumerate(files):
-        if os.fstat(file.fileno()).st_mtime < since:
-            continue
-        offset = Index(path).start(since)
-        if offset is not None:
-            return number, _line_start(file, offset)
-    end = files[-1][1].seek(0, os.SEEK_END)
-    return len(files) - 1, end
+def _index(log: Path, file: BinaryIO) -> Index:
+    """The index of an open file, whatever a rotation has called it meanwhile."""
+    here = os.fstat(file.fileno())
+    for _ in range(_PATIENCE):
+        for path in reversed(files_of(log)):
+            if _same(path, here):
+                found = Index(path, file)
+                if _same(path, here):
+                    return found
+    return Index(log.with_name(f"{log.name}.gone"))
 
 
 def _line_start(file: BinaryIO, offset: int) -> int:
