@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -12,16 +13,19 @@ from . import paths
 from .errors import FlowgateError, from_dict
 from .io import atomic, environment, processes
 from .io.faults import point
+from .io.locks import is_held, owner_of
 from .models.events import Event
 from .models.snapshots import Snapshot
 from .paths import Workspace
-from .store import snapshot
+from .store import keepers, snapshot
 from .store.db import open_database
 from .supervisor.client import Client, NoSupervisorError
 
 #: How long a supervisor may take to answer after its start, and to end after it was asked. Seconds.
 START_LIMIT = 20.0
-#: How long a client waits for keepers to bring a killed supervisor back. Seconds.
+#: How long a client waits for keepers to bring a killed supervisor back before it starts one itself, and how long
+#: for one in all. Seconds.
+KEEPERS_TURN = 3.0
 RETURN_LIMIT = 30.0
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -90,13 +94,17 @@ class Engine:
             self.stop_supervisor()
             self._start_supervisor()
 
-    def stop_supervisor(self) -> bool:
-        """End the supervisor, leave the services; False when there was none."""
+    def stop_supervisor(self, *, only_idle: bool = False) -> bool:
+        """End the supervisor, leave the services; False when there was none.
+
+        `only_idle`: not one that has something to keep or to change, such as what was asked for after a `down`.
+        """
         try:
             running = self.client.get("/v1/version")
             identity = processes.identify(running["pid"])
             point("engine.before-shutdown")
-            self.client.post("/v1/shutdown", {})
+            if not self.client.post("/v1/shutdown", {"only_idle": only_idle}).get("stopping", True):
+                return False
             point("engine.shutdown-asked")
         except NoSupervisorError:
             return False
@@ -121,19 +129,33 @@ class Engine:
         `kind` is up, down, start, stop, restart or profile. `progress` sees each event on the way.
         Raises what the preparation raised (nothing was touched then); the outcome tells the rest.
         """
-        self.ensure_supervisor()
-        point("engine.before-request")
-        seq = self.snapshot().seq
         document = {
+            "key": str(uuid.uuid4()),
             "kind": kind,
             "services": list(services),
             "profile": profile,
             "by": by,
             "env": environment.base(os.environ),
         }
-        number = int(self.client.post("/v1/operations", document, timeout=120.0)["id"])
+        number, seq = self._ask(document)
         point("engine.asked")
         return self.follow(number, seq, progress)
+
+    def _ask(self, document: dict[str, Any]) -> tuple[int, int]:
+        """The number of the operation, and of the newest event before it.
+
+        A supervisor that ends or is killed meanwhile is followed by another; it knows by the key what it knows already.
+        """
+        deadline = time.monotonic() + START_LIMIT
+        while True:
+            self.ensure_supervisor()
+            point("engine.before-request")
+            seq = self.snapshot().seq
+            try:
+                return int(self.client.post("/v1/operations", document, timeout=120.0)["id"]), seq
+            except NoSupervisorError:
+                if time.monotonic() > deadline:
+                    raise
 
     def follow(self, number: int, seq: int, progress: Progress | None = None) -> Outcome:
         """Show events after `seq` until the operation is over, across a supervisor that is killed."""
@@ -153,31 +175,59 @@ class Engine:
             except NoSupervisorError as error:
                 now = time.monotonic()
                 missing_since = now if missing_since is None else missing_since
-                if now - missing_since > RETURN_LIMIT:
-                    raise FlowgateError(
-                        f"{error.message}, and no keeper has brought it back in {RETURN_LIMIT:.0f} s",
-                        hint=f"flowgate --config {self.workspace.config} status",
-                    ) from error
+                self._bring_back(now - missing_since, error)
                 time.sleep(0.1)
 
+    def _bring_back(self, missing: float, error: NoSupervisorError) -> None:
+        """See to it that somebody goes on with an operation whose supervisor has not answered for `missing` seconds."""
+        again = f"flowgate --config {self.workspace.config} up"
+        if (keepers.read_json(self.workspace.supervisor_file) or {}).get("stopping"):
+            raise FlowgateError(
+                "the supervisor was stopped; the next one goes on with this change", hint=again
+            ) from error
+        kept = any(
+            one.keeper_pid is not None
+            for generations in keepers.find(self.workspace).values()
+            for replicas in generations.values()
+            for one in replicas
+        )
+        if missing > RETURN_LIMIT:
+            raise FlowgateError(f"{error.message}, for {missing:.0f} s now", hint=again) from error
+        if not kept or missing > KEEPERS_TURN:
+            self._start_supervisor()
+
     def _start_supervisor(self) -> None:
+        """Start one and wait until one answers; of several that are started at once the lock picks one."""
         workspace = self.workspace
         atomic.private_folder(workspace.logs)
         argv = processes.own_argv("flowgate_engine.supervisor.daemon", str(workspace.config))
-        identity = processes.identify(processes.spawn(argv, environment.base(os.environ), log=workspace.supervisor_log))
-        point("engine.supervisor-spawned")
         deadline = time.monotonic() + START_LIMIT
+        child = 0
         while time.monotonic() < deadline:
+            if not child and not is_held(workspace.supervisor_lock):
+                child = processes.spawn(argv, environment.base(os.environ), log=workspace.supervisor_log)
+                point("engine.supervisor-spawned")
             if self.client.alive():
                 return
-            if (identity is None or not processes.matches(identity)) and not self.client.alive():
+            code = processes.exit_code(child) if child else None
+            if code:
                 break
+            if code == 0:
+                child = 0  # another one was first; once that is gone (it was ending), it is our turn again
             time.sleep(0.01)
-        tail = _tail(workspace)
-        raise FlowgateError(
-            "the supervisor did not start" + (f": {tail}" if tail else ""),
-            hint=f"flowgate --config {workspace.config} supervisor run",
-        )
+        raise self._no_supervisor()
+
+    def _no_supervisor(self) -> FlowgateError:
+        config, holder = self.workspace.config, owner_of(self.workspace.supervisor_lock)
+        if holder is not None:
+            pid, _, since = holder
+            return FlowgateError(
+                f"the supervisor (pid {pid}, since {since}) does not answer",
+                hint=f"kill -9 {pid}; flowgate --config {config} up",
+            )
+        tail = _tail(self.workspace)
+        words = "the supervisor did not start" + (f": {tail}" if tail else "")
+        return FlowgateError(words, hint=f"flowgate --config {config} supervisor run")
 
 
 def _outcome(operation: Mapping[str, Any]) -> Outcome:

@@ -65,7 +65,7 @@ def change(args: argparse.Namespace, kind: str, services: tuple[str, ...] = (), 
         print("interrupted here; the change goes on: flowgate events -f", file=sys.stderr)
         raise
     if kind == "down" and outcome.ok:
-        engine.stop_supervisor()
+        engine.stop_supervisor(only_idle=True)
     return _report(args, outcome)
 
 

@@ -112,6 +112,15 @@ def reap(pid: int) -> bool:
         return True
 
 
+def exit_code(child: int) -> int | None:
+    """Exit code of a child of ours, which is then reaped (a signal as its negative number); None while it runs."""
+    try:
+        pid, status = os.waitpid(child, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    return os.waitstatus_to_exitcode(status) if pid else None
+
+
 def family(pid: int) -> list[int]:
     """`pid` and its living descendants (those that lost their parent are not seen; the keeper keeps them)."""
     found = [pid]

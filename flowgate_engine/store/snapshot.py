@@ -50,6 +50,8 @@ def _build(workspace: Workspace, store: Store, now: float, extra: Sequence[str])
             warnings.append(f"the keeper of {name} is gone: {name} serves on, but its log stops at 1 MB")
     if gone and any(s.pid is not None for s in services):
         warnings.append(f"{gone}: what runs goes on running, nothing restarts it")
+    if supervisor.state != "running" or not found:
+        warnings += _lost(workspace)
     return Snapshot(
         at=now,
         seq=seq,
@@ -68,8 +70,8 @@ def _build(workspace: Workspace, store: Store, now: float, extra: Sequence[str])
 def _supervisor(workspace: Workspace, now: float) -> tuple[Supervisor, str | None]:
     """The daemon, and words for it when it is gone without having been stopped."""
     raw = keepers.read_json(workspace.supervisor_file)
-    if raw is None:
-        return Supervisor("stopped"), None
+    if raw is None or not isinstance(raw.get("pid"), int):
+        return _by_lock(workspace), None
     since = raw.get("started_at")
     version, address = raw.get("version"), raw.get("socket")
     if keepers.alive(raw):
@@ -80,6 +82,27 @@ def _supervisor(workspace: Workspace, now: float) -> tuple[Supervisor, str | Non
     if isinstance(since, int | float):
         words += f", it was started {ago(now - since)}"
     return Supervisor("gone", None, None, version, address), words
+
+
+def _by_lock(workspace: Workspace) -> Supervisor:
+    """Where its file is missing or damaged: the holder of its lock, as it says itself."""
+    from ..io.locks import owner_of
+
+    holder = owner_of(workspace.supervisor_lock)
+    return Supervisor("stopped") if holder is None else Supervisor("running", holder[0])
+
+
+def _lost(workspace: Workspace) -> list[str]:
+    """Warnings about processes of this workspace whose files were removed under them."""
+    from .lost import find
+
+    found = ", ".join(
+        f"{one.service or 'supervisor'} (keeper pid {one.pid})" if one.service else f"supervisor (pid {one.pid})"
+        for one in find(workspace)
+    )
+    if not found:
+        return []
+    return [f"{workspace.state} was removed while it ran; still there: {found}; flowgate down ends them"]
 
 
 def _recovered(store: Store) -> list[str]:

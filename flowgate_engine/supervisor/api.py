@@ -20,7 +20,12 @@ API_VERSION = 1
 #: An idle event stream says that it lives this often. Seconds.
 HEARTBEAT = 10.0
 
-_STATUS = {UsageError: 400, ConfigError: 422, BusyError: 409, RefusedError: 403}
+
+class EndingError(FlowgateError):
+    """This supervisor ends at this moment and begins nothing: ask the next one."""
+
+
+_STATUS = {EndingError: 503, UsageError: 400, ConfigError: 422, BusyError: 409, RefusedError: 403}
 
 
 class Backend(Protocol):
@@ -44,8 +49,8 @@ class Backend(Protocol):
     async def operation(self, number: int, wait: float) -> dict[str, Any]:
         """The operation, waiting up to `wait` seconds for its end."""
 
-    def shut_down(self) -> None:
-        """End the supervisor, leaving the services as they are."""
+    def shut_down(self, *, only_idle: bool = False) -> bool:
+        """End the supervisor, leaving the services as they are; False when it is not idle and that was a condition."""
 
 
 class QuietServer(uvicorn.Server):
@@ -108,9 +113,10 @@ def application(backend: Backend) -> Starlette:
         wait = min(30.0, float(_number(request, "wait", 0)))
         return JSONResponse(await backend.operation(int(request.path_params["number"]), wait))
 
-    async def shutdown(_request: Request) -> Response:
-        backend.shut_down()
-        return JSONResponse({"stopping": True})
+    async def shutdown(request: Request) -> Response:
+        asked = await request.json()
+        only_idle = isinstance(asked, dict) and bool(asked.get("only_idle"))
+        return JSONResponse({"stopping": backend.shut_down(only_idle=only_idle)})
 
     routes = [
         Route("/v1/version", version),

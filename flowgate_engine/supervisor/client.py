@@ -76,6 +76,8 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise self._gone(error) from error
+        if response.status == 503:
+            raise self._gone(ConnectionResetError("it ends at this moment"))
         if response.status >= 400:
             raise _error_of(response)
         return connection, response

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..store import snapshot
 from ..store.db import open_database
 from ..store.records import UP
 from ..version import version
-from . import api
+from . import api, strays
 from .adoption import adopt_all
 from .edits import Edits
 from .generation import Generation
@@ -71,7 +71,11 @@ class Daemon:
         self._recall(adopted)
         seen = self.ground.store.services()
         for name, kept in self.kept.items():
-            kept.begin(adopted.get(name), seen.get(name))
+            first, *older = adopted.get(name) or (None,)
+            kept.begin(first, seen.get(name))
+            for one in older:
+                assert one is not None
+                kept.retire(one)
         faults.point("supervisor.before-resume")
         self.operations.resume()
         self.edits.begin()
@@ -90,11 +94,11 @@ class Daemon:
             await kept.end()
         self.ground.emit("supervisor.stopped", f"supervisor pid {os.getpid()} ends; services go on")
 
-    def _recall(self, adopted: Mapping[str, Generation]) -> None:
+    def _recall(self, adopted: Mapping[str, Sequence[Generation]]) -> None:
         """Desired state from the store; what lives unknown to a store that was lost is desired as it is."""
         desired = {row.service: row for row in self.ground.store.desired()}
         for name, kept in self.kept.items():
-            row, live = desired.get(name), adopted.get(name)
+            row, live = desired.get(name), next(iter(adopted.get(name, ())), None)
             if row is not None:
                 kept.desire(row.wanted, row.epoch, launch.from_json(row.spec_json) if row.spec_json else None)
             elif live is not None:
@@ -133,11 +137,15 @@ class Daemon:
             await self.operations.wait(number, wait)
         return self.ground.store.operation(number)._asdict()
 
-    def shut_down(self) -> None:
+    def shut_down(self, *, only_idle: bool = False) -> bool:
         """Record the stop, so that no keeper starts another, and end."""
+        if only_idle and (self.operations.current is not None or not all(k.idle() for k in self.kept.values())):
+            return False
+        self.operations.closed = True
         write_supervisor_file(self.workspace, self.started_at, stopping=True)
         faults.point("supervisor.stop-said")
         self._ending.set()
+        return True
 
 
 def write_supervisor_file(workspace: Workspace, started_at: float, *, stopping: bool) -> None:
@@ -163,6 +171,9 @@ def start_up(workspace: Workspace) -> int:
         lock.acquire("supervisor")
     except BusyError:
         return ALREADY
+    ended = strays.end_lost(workspace)
+    if ended:
+        print(f"ended, since its files are gone: {', '.join(ended)}", file=sys.stderr)
     with contextlib.closing(open_database(workspace)) as store:
 
         async def live() -> None:

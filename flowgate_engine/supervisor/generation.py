@@ -27,6 +27,7 @@ from . import keeperclient, orders
 from .ground import Ground
 from .policy import Pulse
 from .prepare import lookup
+from .strays import end_marked
 
 #: Folders of ended generations that are kept to look at.
 KEPT_FOLDERS = 5
@@ -275,7 +276,7 @@ class Generation:
         try:
             self.lost = not await self.revive_keeper(dead)
         except FlowgateError:
-            await keeperclient.end_marked(self.instance)
+            await asyncio.to_thread(end_marked, [self.instance])
             self.lost = True
 
     async def until_draining(self, stopping: asyncio.Task[None]) -> None:
@@ -338,7 +339,7 @@ async def _save(
     try:
         return await keeperclient.adopt(folder, document, listener, env=environment.base(os.environ))
     except FlowgateError:
-        await keeperclient.end_marked(str(document["instance"]))
+        await asyncio.to_thread(end_marked, [str(document["instance"])])
         return None
 
 

@@ -30,8 +30,6 @@ PROTOCOL = 1
 PATIENCE = 0.2
 #: A keeper that is killed while it takes over is followed by another, so often.
 ADOPTIONS = 3
-#: Seconds in which SIGKILL must have ended what carries a mark.
-END = 5.0
 _NAMES = ("service", "generation", "replica", "instance")
 
 
@@ -98,16 +96,6 @@ async def adopt(
     return None
 
 
-async def end_marked(instance: str) -> list[int]:
-    """SIGKILL to every process with this mark, for a generation that no keeper can be found for; who is left."""
-    until = time.monotonic() + END
-    while (found := await asyncio.to_thread(processes.find_marked, instance)) and time.monotonic() < until:
-        for who in found:
-            processes.send(who, signal.SIGKILL)
-        await asyncio.sleep(0.01)
-    return [who.pid for who in found]
-
-
 async def _adopt_once(
     folder: Path,
     document: Mapping[str, Any],
@@ -143,8 +131,7 @@ async def _find(folder: Path, deadline: float) -> KeeperHandle | None:
     until = time.monotonic() + deadline
     while time.monotonic() < until:
         known = read_status(folder)
-        place = Path(known["socket"]) if known and known.get("socket") else short_socket(folder / "control.sock")
-        sock = await connect(place)
+        place, sock = await _reach(folder, known)
         if sock is not None:
             try:
                 return await _subscribe(folder, place, sock, deadline)
@@ -159,6 +146,17 @@ async def _find(folder: Path, deadline: float) -> KeeperHandle | None:
                 processes.send(keeper, signal.SIGHUP)  # its socket was removed: it makes a new one
         await asyncio.sleep(0.005)
     raise FlowgateError(f"a keeper has {folder} but cannot be reached", hint=f"fuser -v {folder / 'lock'}")
+
+
+async def _reach(folder: Path, known: Status | None) -> tuple[Path, socket.socket | None]:
+    """A connection to where the status says that the keeper listens, else to where it should."""
+    said = known.get("socket") if known else None
+    usual = short_socket(folder / "control.sock")
+    for place in (Path(said) if isinstance(said, str) and said else usual, usual):
+        sock = await connect(place)
+        if sock is not None:
+            return place, sock
+    return usual, None
 
 
 async def _subscribe(folder: Path, place: Path, sock: socket.socket, deadline: float) -> KeeperHandle:

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 from ..errors import FlowgateError
 from ..io import sockets
@@ -77,6 +79,10 @@ class Kept:
             return True
         return self.state == states.READY and self.live is not None and self.live.epoch >= self.epoch
 
+    def idle(self) -> bool:
+        """True when nothing runs and nothing shall."""
+        return self.wanted != UP and self.settled()
+
     def succeeded(self) -> bool:
         """True when it is settled, and as desired."""
         return self.settled() and (self.wanted != UP or self.state == states.READY)
@@ -100,6 +106,17 @@ class Kept:
             self.state, self.reason = seen.state, seen.reason
             self.failed_epoch = self.epoch if seen.state == states.FAILED else None
         self._task = self.ground.spawn(self._run(), f"keep {self.name}")
+
+    def retire(self, old: Generation) -> asyncio.Task[None]:
+        """Drain a generation beside its successor."""
+        return self._beside(self._retire(old), f"retire {self.name} g{old.number}")
+
+    def _beside(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Do `work` while the loop goes on; until it is done, the service is not stopped."""
+        task = self.ground.spawn(work, name)
+        self._retiring.add(task)
+        task.add_done_callback(self._retired)
+        return task
 
     async def end(self) -> None:
         """Stop keeping; what runs goes on running."""
@@ -197,7 +214,7 @@ class Kept:
             level="error",
             data={"generation": live.number, **live.exit_data(), "uptime_s": round(uptime, 3), "log_tail": live.tail()},
         )
-        self.ground.spawn(_bury(live), f"bury {self.name} g{live.number}")  # the next start does not wait for it
+        self._beside(_bury(live), f"bury {self.name} g{live.number}")  # the next start does not wait for it
         if self.wanted == UP and live.epoch == self.epoch:
             self._account(how, uptime=uptime, clean=clean)
         elif self.wanted == UP:
@@ -250,9 +267,7 @@ class Kept:
         keep = keep and (self.spec.host, self.spec.port) == (live.spec.host, live.spec.port) if self.spec else False
         if not keep:
             self._close_listener()
-        stopping = self.ground.spawn(self._retire(live), f"retire {self.name} g{live.number}")
-        self._retiring.add(stopping)
-        stopping.add_done_callback(self._retired)
+        stopping = self.retire(live)
         if live.spec.inherit_socket:
             await live.until_draining(stopping)
         else:

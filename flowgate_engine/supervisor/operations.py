@@ -15,6 +15,7 @@ from ..models import states
 from ..services import launch
 from ..store import snapshot
 from ..store.records import UP
+from .api import EndingError
 from .kept import Kept
 from .prepare import Prepared, prepare
 from .request import JOINABLE, Now, Request, Steps, Target, parse, plan
@@ -40,6 +41,8 @@ class Operations:
         """Told before a change is called over, with what it was made from when it went well."""
         self._prepared: Prepared | None = None
         self._task: asyncio.Task[None] | None = None
+        self.closed = False
+        """The supervisor ends: whoever asks now is answered by the next one."""
         self._starting = asyncio.Lock()
         self._lock = FileLock(self.ground.workspace.operation_lock)
 
@@ -47,6 +50,10 @@ class Operations:
         """Check everything, journal it, start it; its id. What it raises was raised before anything was touched."""
         request = parse(document)
         async with self._starting:
+            if (known := self._known(document.get("key"))) is not None:
+                return known
+            if self.closed:
+                raise EndingError("the supervisor ends at this moment")
             if self.current is not None:
                 return self._join(request)
             self._lock.acquire(f"{request.text} (asked by {request.by})")
@@ -54,7 +61,9 @@ class Operations:
                 prepared = await self._prepare(request, document.get("env") or {})
                 steps = plan(request, prepared.specs, {n: _now(k) for n, k in self.kept.items()})
                 number = self.ground.store.start_operation(
-                    request.kind, [t.service for step in steps for t in step], self._journal(request, prepared, steps)
+                    request.kind,
+                    [t.service for step in steps for t in step],
+                    {**self._journal(request, prepared, steps), "key": document.get("key")},
                 )
             except BaseException:  # why: whatever stopped the preparation, the lock must be free again
                 self._lock.release()
@@ -83,6 +92,7 @@ class Operations:
                 self._lock.acquire(f"{request.text} (resumed)")
                 steps = tuple(tuple(self._target(t) for t in step) for step in arguments["steps"])
             except (FlowgateError, KeyError) as error:
+                self._lock.release()
                 self.ground.store.finish_operation(row.id, "failed", f"interrupted, and not resumed: {error}")
                 continue
             self._go(row.id, request, steps, arguments["former"], arguments["applied_profile"])
@@ -100,6 +110,11 @@ class Operations:
         self._lock.release()
 
     # before anything is touched
+
+    def _known(self, key: object) -> int | None:
+        """The operation that was asked for with this key: a client asks again when it did not hear the answer."""
+        row = self.ground.store.last_operation()
+        return row.id if row is not None and key is not None and row.args.get("key") == key else None
 
     def _join(self, request: Request) -> int:
         assert self.current is not None
