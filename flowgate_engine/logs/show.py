@@ -13,9 +13,11 @@ _SECRETS = re.compile(
     r"(?P<keep>\bsk-)[A-Za-z0-9_\-]{6,}"
     r"|(?P<bearer>\b(?i:bearer|basic)\s+)[A-Za-z0-9._~+/=\-]{8,}"
     r"|(?P<user>[a-zA-Z][a-zA-Z0-9+.\-]{0,20}://)[^\s/@\"']{1,400}@"
-    r"|(?P<named>(?i:api[_\-]?key|secret[_\-]?key|access[_\-]?token|refresh[_\-]?token|password)[\"']?\s{0,3}[:=]\s{0,3}[\"']?)"
-    r"[^\s\"',;&}]{6,}"
+    r"|(?P<named>(?i:(?:api|secret|master|access)[_\-]?key|(?:access|refresh|auth|id)[_\-]?token|client[_\-]?secret|passw(?:or)?d)"
+    r"\\{0,3}[\"']?\s{0,3}[:=]\s{0,3}\\{0,3}[\"']?)[^\s\"',;&}\\]{6,}"
     r"|(?P<google>\bAIza)[A-Za-z0-9_\-]{20,}"
+    r"|(?P<aws>\bAKIA)[0-9A-Z]{16}"
+    r"|(?P<others>\b(?:hf|gsk)_)[A-Za-z0-9]{20,}"
     r"|(?P<github>\bgh[pousr]_)[A-Za-z0-9]{20,}"
     r"|(?P<jwt>\beyJ)[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]*"
 )

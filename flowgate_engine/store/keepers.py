@@ -32,6 +32,10 @@ class Generation(NamedTuple):
     """The keeper's pid, only when it lives."""
     exit_text: str | None
     folder: Path
+    notes: tuple[str, ...] = ()
+    """What its keeper wants a person to know, a log that cannot be written among it."""
+    log_lost: int = 0
+    """Bytes of its log that could not be written."""
 
     @property
     def orphaned(self) -> bool:
@@ -115,7 +119,13 @@ def _read(service: str, number: int, replica: int, folder: Path) -> Generation |
         keeper_pid=_living(raw.get("keeper")),
         exit_text=_exit(raw),
         folder=folder,
+        notes=tuple(str(note) for note in _list(raw.get("notes"))),
+        log_lost=lost if isinstance(lost := raw.get("log_lost"), int) else 0,
     )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _living(identity: Any) -> int | None:

@@ -48,6 +48,10 @@ def _build(workspace: Workspace, store: Store, now: float, extra: Sequence[str])
         services.append(seen.service(name, view, supervised=supervisor.state == "running", now=now))
         if view is not None and view.orphaned and supervisor.state != "running":
             warnings.append(f"the keeper of {name} is gone: {name} serves on, but its log stops at 1 MB")
+        if view is not None and view.pid is not None:
+            warnings += [f"{name}: {note}" for note in view.notes]
+            if view.log_lost:
+                warnings.append(f"{name}: {view.log_lost} bytes of its log could not be written and are lost")
     if gone and any(s.pid is not None for s in services):
         warnings.append(f"{gone}: what runs goes on running, nothing restarts it")
     if supervisor.state != "running" or not found:

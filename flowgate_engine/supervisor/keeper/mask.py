@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from . import wire
+
 MASK = b"********"
 #: A shorter value would blacken half the log; a secret this short protects nothing.
 SHORTEST = 4
+#: What a writer of JSON escapes that leaves other letters as they are.
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _forms(secret: str) -> set[bytes]:
+    """A secret as it is, as it stands in JSON (UTF-8 or ASCII), and as it stands in an address."""
+    raw = secret.encode("utf-8", "surrogateescape")
+    quoted = wire.dumps(secret)[1:-1]
+    readable = "".join(_ESCAPES.get(character, character) for character in secret)
+    plain = b"-._~"
+    address = b"".join(bytes([b]) if bytes([b]).isalnum() or b in plain else b"%%%02X" % b for b in raw)
+    return {raw, quoted.encode(), readable.encode("utf-8", "surrogateescape"), address}
 
 
 class Masker:
     """Replaces exact secrets in a stream of blocks."""
 
     def __init__(self, secrets: list[str]) -> None:
-        values = {s.encode("utf-8", "surrogateescape") for s in secrets}
-        self._secrets = sorted((v for v in values if len(v) >= SHORTEST), key=len, reverse=True)
+        values = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
+        self._secrets = sorted(values, key=len, reverse=True)
         self._lines_only = not any(b"\n" in v for v in self._secrets)
         self._held = b""
 
