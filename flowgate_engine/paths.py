@@ -11,6 +11,8 @@ from .errors import ConfigError, Place
 CONFIG_NAME = "flowgate.yaml"
 #: The kernel keeps 108 bytes for the address of a Unix socket; 100 leaves room for suffixes.
 SOCKET_PATH_LIMIT = 100
+#: Of the runtime folder, so that a name of ours fits below it.
+RUNTIME_LIMIT = 60
 
 
 class Workspace(NamedTuple):
@@ -104,7 +106,8 @@ def short_socket(path: Path) -> Path:
     import hashlib  # late: 3 ms that `status` need not pay
 
     base = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(base) / "flowgate" if base else Path(f"/tmp/flowgate-{os.getuid()}")
+    own = Path(f"/tmp/flowgate-{os.getuid()}")
+    folder = Path(base) / "flowgate" if base and len(os.fsencode(base)) <= RUNTIME_LIMIT else own
     return folder / (hashlib.sha256(os.fsencode(path)).hexdigest()[:24] + path.suffix)
 
 
@@ -128,11 +131,14 @@ def find(config: str | None, start: Path | None = None) -> Workspace:
     """
     if config is not None:
         chosen = workspace_of(Path(config))
-        if not chosen.config.is_file():
+        # what lies there and is no file is told by whoever reads it
+        if not os.path.lexists(chosen.config):
+            import shlex  # late: only errors need it
+
             raise ConfigError(
                 "there is no such config file",
                 place=Place(config),
-                hint=f"flowgate --config {config} config init",
+                hint=f"flowgate --config {shlex.quote(config)} config init",
             )
         return chosen
     here = Path.cwd() if start is None else start

@@ -183,7 +183,10 @@ def start_up(workspace: Workspace) -> int:
             with sockets.bind_unix(workspace.socket) as listening:
                 faults.point("supervisor.before-file")
                 write_supervisor_file(workspace, daemon.started_at, stopping=False)
-                await daemon.run(listening)
+                try:
+                    await daemon.run(listening)
+                finally:
+                    workspace.socket.unlink(missing_ok=True)
 
         asyncio.run(live())
     return 0

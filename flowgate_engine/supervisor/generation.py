@@ -316,6 +316,10 @@ class Generation:
                 self.name, self.number, exit_code=found.get("code"), exit_signal=found.get("signal")
             )
         )
+        # Names outside the folder (its path was too long) would stay for ever after a kill.
+        for name in (self.control_socket, self.status.get("socket")):
+            if name:
+                Path(name).unlink(missing_ok=True)
         self.detach()
 
     def forget_old(self) -> None:

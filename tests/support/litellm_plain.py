@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -46,6 +47,7 @@ class Plain:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_default_hangup,
             )
 
     @property
@@ -90,3 +92,8 @@ class Plain:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(30)
+
+
+def _default_hangup() -> None:
+    """Under nohup the hangup signal is ignored, and children inherit that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

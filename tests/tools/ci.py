@@ -115,7 +115,7 @@ def _verdict(command: tuple[str, ...], done: Done) -> list[str]:
 
 def environment(folder: Path, marker: str) -> dict[str, str]:
     """What the tests run with: their own temporary folder, a marker, and a dump when they are aborted."""
-    folder.chmod(0o711)  # a test that becomes another user must get through, as it gets through /tmp
+    folder.chmod(0o1777)  # as /tmp: a test that becomes another user makes files of its own
     runtime = folder / "run"
     runtime.mkdir(mode=0o700)
     drop = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")

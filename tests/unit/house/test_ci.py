@@ -62,7 +62,7 @@ class Environment(unittest.TestCase):
     def test_a_folder_and_a_marker_of_its_own(self) -> None:
         with tempfile.TemporaryDirectory() as name, mock.patch.dict(os.environ, {"PYTHONPATH": "/x", "KEPT": "1"}):
             env = ci.environment(Path(name), "m1")
-            self.assertEqual(0o711, Path(name).stat().st_mode & 0o777)
+            self.assertEqual(0o1777, Path(name).stat().st_mode & 0o7777)
             self.assertEqual(0o700, Path(env["XDG_RUNTIME_DIR"]).stat().st_mode & 0o777)
         self.assertEqual((name, "m1", "true", "1"), (env["TMPDIR"], env[leftovers.MARKER], env["CI"], env["KEPT"]))
         self.assertNotIn("PYTHONPATH", env)
