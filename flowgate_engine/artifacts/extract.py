@@ -35,10 +35,11 @@ def is_archive(path: Path) -> bool:
     return head[:2] == b"\x1f\x8b" or head == b"PK\x03\x04"
 
 
-def one(archive: Path, names: tuple[str, ...], target: Path, *, hint: str, cap: int = CAP) -> str:
+def one(archive: Path, names: tuple[str, ...], target: Path, *, hint: str, cap: int = CAP, called: str = "") -> str:
     """Write the one regular member called one of `names` to `target` (mode 0755) and return its sha256.
 
-    The member must lie at the top, once, and hold at most `cap` bytes. Raises FlowgateError with `hint`.
+    `called` is the archive's name for people. The member must lie at the top, once, and hold at most `cap` bytes. Raises BadArchiveError with `hint`,
+    FlowgateError when there is no room.
     """
     try:
         with archive.open("rb") as file:
@@ -47,18 +48,22 @@ def one(archive: Path, names: tuple[str, ...], target: Path, *, hint: str, cap: 
         return take(archive, names, target, min(cap, archive.stat().st_size * RATIO + RATIO_FREE))
     except _BadArchive as error:
         target.unlink(missing_ok=True)
-        raise FlowgateError(f"{archive.name}: {error}", hint=hint) from error
+        raise BadArchiveError(f"{called or archive.name}: {error}", hint=hint) from error
     except _DAMAGE as error:
         target.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the archive's
             raise
         why = str(error) or type(error).__name__
-        raise FlowgateError(f"{archive.name} cannot be unpacked: {why}", hint=hint) from error
+        raise BadArchiveError(f"{called or archive.name} cannot be unpacked: {why}", hint=hint) from error
 
 
 #: What tarfile and zipfile raise over a damaged archive; RuntimeError is zipfile's word for an encrypted one.
 _PACKED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _DAMAGE = (*_PACKED, EOFError, OSError, ValueError, RuntimeError)
+
+
+class BadArchiveError(FlowgateError):
+    """The archive itself is wrong: to fetch the same one again does not help."""
 
 
 class _BadArchive(Exception):

@@ -57,7 +57,11 @@ def install(job: Job) -> store.Artifact:
     program = PROGRAMS[0]
     variant = variants.of(job.workspace, job.name, job.service)
     with store.working(job.workspace, job.name) as work:
-        extract.one(archive, PROGRAMS, work / program, hint=other)
+        try:
+            extract.one(archive, PROGRAMS, work / program, hint=other, called=asset.name)
+        except extract.BadArchiveError:
+            Part(archive).drop()
+            raise
         pins.add(job.workspace.pins, offered, command=other)
         artifact = store.put(
             job.workspace,

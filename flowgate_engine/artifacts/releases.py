@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import time
@@ -91,7 +92,7 @@ def in_words(error: HttpError, job: Job) -> FlowgateError:
         until = ""
         if reset.isdecimal() and len(reset) < 12:
             wait = max(0.0, int(reset) - time.time())
-            minutes = max(1, round(wait / 60))
+            minutes = max(1, math.ceil(wait / 60))
             until = f" until {moment(wait)}, in {minutes} {'minute' if minutes == 1 else 'minutes'}"
         allowed = "of this token" if known else "without a token there are 60 an hour for one address"
         return FlowgateError(
