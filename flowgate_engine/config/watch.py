@@ -59,6 +59,8 @@ class Watcher:
         self._other = asyncio.Event()
         self.known: Contents = {}
         """What the files held when they were last looked at."""
+        self.watching = asyncio.Event()
+        """Set while the kernel tells of changes."""
 
     def follow(self, files: Iterable[Path]) -> None:
         """Watch these from now on. A file that is new here counts as seen."""
@@ -100,6 +102,7 @@ class Watcher:
             notice = asyncio.ensure_future(anext(notices))
             try:
                 await asyncio.sleep(0)  # now the kernel watches: what changes from here on is told
+                self.watching.set()
                 while True:
                     yield
                     await asyncio.wait({notice, other}, return_when=asyncio.FIRST_COMPLETED)
@@ -110,6 +113,7 @@ class Watcher:
                         return
                     notice = asyncio.ensure_future(anext(notices))
             finally:
+                self.watching.clear()
                 for task in (notice, other):
                     task.cancel()
                 await asyncio.gather(notice, other, return_exceptions=True)

@@ -72,6 +72,31 @@ class Plan(unittest.TestCase):
         only = {"cliproxyapi": BOTH["cliproxyapi"]}
         self.assertEqual(words({"kind": "up"}, only, RUNNING), [[("litellm", DOWN, 4)], [("cliproxyapi", UP, 3)]])
 
+    def test_apply_restarts_what_differs_cliproxyapi_first(self) -> None:
+        changed = {name: spec(name, "2") for name in BOTH}
+        self.assertEqual(words({"kind": "apply"}, changed, RUNNING), [[("cliproxyapi", UP, 4)], [("litellm", UP, 4)]])
+        only = {**BOTH, "litellm": spec("litellm", "2")}
+        self.assertEqual(words({"kind": "apply"}, only, RUNNING), [[("litellm", UP, 4)]])
+
+    def test_apply_with_nothing_pending_has_no_steps(self) -> None:
+        self.assertEqual(words({"kind": "apply"}, BOTH, RUNNING), [])
+
+    def test_apply_starts_nothing_that_is_stopped(self) -> None:
+        changed = {name: spec(name, "2") for name in BOTH}
+        self.assertEqual(words({"kind": "apply"}, changed, STOPPED), [])
+
+    def test_apply_stops_what_was_disabled(self) -> None:
+        only = {"cliproxyapi": BOTH["cliproxyapi"]}
+        self.assertEqual(words({"kind": "apply"}, only, RUNNING), [[("litellm", DOWN, 4)]])
+
+    def test_apply_tries_a_failed_service_again_when_it_was_edited(self) -> None:
+        now = {**RUNNING, "litellm": RUNNING["litellm"]._replace(state=states.FAILED)}
+        self.assertEqual(words({"kind": "apply"}, BOTH, now), [])
+        self.assertEqual(
+            words({"kind": "apply"}, {**BOTH, "litellm": spec("litellm", "2")}, now), [[("litellm", UP, 4)]]
+        )
+        self.assertEqual(parse({"kind": "apply"}).text, "apply")
+
     def test_restart_takes_cliproxyapi_first(self) -> None:
         self.assertEqual(words({"kind": "restart"}, BOTH, RUNNING), [[("cliproxyapi", UP, 4)], [("litellm", UP, 4)]])
 
