@@ -6,9 +6,9 @@ The keeper imports this file: nothing here may cost.
 
 A process is armed by its environment, and so is everything that it starts:
 
-- `FLOWGATE_FAULT_KILL=[ROLE:]NAME[#N]`: SIGKILL to itself at the point NAME, when it comes there for the Nth time.
-  ROLE is client, supervisor or keeper.
-- `FLOWGATE_FAULT_ONCE=FILE`: who makes the file dies, so that of all the processes and their successors only one does.
+- `FLOWGATE_FAULT_KILL=FILE`: as soon as FILE says `ROLE:NAME` or `ROLE:NAME#N`, the process of this role that comes to
+  the point NAME (for the Nth time since) takes the file away and dies of SIGKILL. So it can be armed while it runs,
+  one process dies and no successor, and the file that is gone proves the visit. ROLE is client, supervisor or keeper.
 - `FLOWGATE_FAULT_TRACE=FILE`: `ROLE NAME PID` is appended at each point.
 """
 
@@ -38,37 +38,44 @@ def point(name: str) -> None:
 
 def arm_from_environment(role: str) -> None:
     """Trace this process, and kill it at a point, as its environment says (see above). For tests."""
-    wanted, trace = os.environ.get("FLOWGATE_FAULT_KILL", ""), os.environ.get("FLOWGATE_FAULT_TRACE", "")
-    name, _, count = wanted.partition("#")
-    only, colon, rest = name.partition(":")
-    if colon:
-        name = rest
-    if (not name or (colon and only != role)) and not trace:
-        return
-    visits = {name: 0}
+    order, trace = os.environ.get("FLOWGATE_FAULT_KILL", ""), os.environ.get("FLOWGATE_FAULT_TRACE", "")
+    visits: dict[tuple[int, str], int] = {}
 
-    def seen(here: str) -> None:
+    def seen(name: str) -> None:
         if trace:
-            _append(trace, f"{role} {here} {os.getpid()}\n")
-        if here == name and (not colon or only == role):
-            visits[name] += 1
-            if visits[name] == int(count or 1) and _is_mine(role, here):
-                os.kill(os.getpid(), _SIGKILL)
+            _append(trace, f"{role} {name} {os.getpid()}\n")
+        if not order:
+            return
+        inode, wanted = _read(order)
+        target, _, count = wanted.partition("#")
+        if target != f"{role}:{name}":
+            return
+        visits[inode, name] = visits.get((inode, name), 0) + 1
+        if visits[inode, name] == int(count or 1) and _take(order):
+            os.kill(os.getpid(), _SIGKILL)
 
-    set_hook(seen)
+    if order or trace:
+        set_hook(seen)
 
 
-def _is_mine(role: str, name: str) -> bool:
-    """Whether it is this process that dies, and no other one before it."""
-    path = os.environ.get("FLOWGATE_FAULT_ONCE")
-    if not path:
-        return True
+def _read(path: str) -> tuple[int, str]:
+    """Inode and text of the order; 0 and nothing where there is none."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0, ""
+    try:
+        return os.fstat(fd).st_ino, os.read(fd, 200).decode()
+    finally:
+        os.close(fd)
+
+
+def _take(path: str) -> bool:
+    """Whether it is this process that takes the order: one only can."""
+    try:
+        os.unlink(path)
     except OSError:
         return False
-    os.write(fd, f"{role} {name} {os.getpid()}\n".encode())
-    os.close(fd)
     return True
 
 
