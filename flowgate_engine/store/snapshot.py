@@ -51,7 +51,7 @@ def _build(workspace: Workspace, store: Store, now: float, extra: Sequence[str])
         if view is not None and view.pid is not None:
             warnings += [f"{name}: {note}" for note in view.notes]
             if view.log_lost:
-                warnings.append(f"{name}: {view.log_lost} bytes of its log could not be written and are lost")
+                warnings.append(f"{name}: at least {view.log_lost} bytes of its log could not be written and are lost")
     if gone and any(s.pid is not None for s in services):
         warnings.append(f"{gone}: what runs goes on running, nothing restarts it")
     if supervisor.state != "running" or not found:

@@ -154,7 +154,9 @@ class LogFile:
 
     def _shift(self) -> None:
         """`.1` becomes `.2` and so on; what is older than `keep` files goes, also after `keep` was lowered."""
-        for number in range(self._keep, 0, -1):
+        # a gap, left by a rotation that failed half-way, takes up what follows it
+        gap = next((n for n in range(1, self._keep) if not os.path.exists(f"{self._path}.{n}")), self._keep)
+        for number in range(gap, 0, -1):
             older = f"{self._path}.{number}"
             newer = f"{self._path}.{number - 1}" if number > 1 else self._path
             for suffix in (".idx", ""):  # the log last: its new inode is what others look at
