@@ -132,7 +132,7 @@ class Soak:
         )
 
 
-async def lines(folder: Path, count: int) -> tuple[list[tuple[int, int]], int]:
+async def lines(folder: Path, count: int, max_size: int = 10_000_000) -> tuple[list[tuple[int, int]], int]:
     """Memory and descriptors of the keeper before and after `count` lines, and how many lines were found.
 
     The log rotates all the time and a reader follows it. Raises RuntimeError for a line out of its order.
@@ -146,7 +146,7 @@ async def lines(folder: Path, count: int) -> tuple[list[tuple[int, int]], int]:
         "cwd": "/",
         "env": {},
         "mask": ["sk-a-secret-of-the-soak"],
-        "log": {"path": str(folder / "soak.log"), "max_size": 10_000_000, "keep": 100},
+        "log": {"path": str(folder / "soak.log"), "max_size": max_size, "keep": 100},
         "stop": {"drain_timeout": 1.0, "kill_after": 1.0},
         "supervisor": None,
     }

@@ -41,7 +41,7 @@ class IndexCase(unittest.TestCase):
         writer = written.LogFile(str(self.log), max_size, 50)
         for number in range(count):
             at = start + number * step
-            with mock.patch.object(written.time, "time", lambda at=at: at):
+            with mock.patch("time.time", lambda at=at: at):
                 writer.write(b"at %d\n" % at)
             os.utime(self.log, (at, at))
         writer._close()
