@@ -38,8 +38,8 @@ def is_archive(path: Path) -> bool:
 def one(archive: Path, names: tuple[str, ...], target: Path, *, hint: str, cap: int = CAP, called: str = "") -> str:
     """Write the one regular member called one of `names` to `target` (mode 0755) and return its sha256.
 
-    `called` is the archive's name for people. The member must lie at the top, once, and hold at most `cap` bytes. Raises BadArchiveError with `hint`,
-    FlowgateError when there is no room.
+    The member must lie at the top, once, and hold at most `cap` bytes. `called` is the archive's name for people.
+    Raises BadArchiveError with `hint`, FlowgateError when there is no room.
     """
     try:
         with archive.open("rb") as file:

@@ -1,15 +1,14 @@
-"""`bootstrap download|verify|list`: the runtimes."""
+"""`bootstrap download|verify|list|prune`: the runtimes."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from . import common
+from . import common, progress
 
 if TYPE_CHECKING:
     from ..artifacts.bootstrap import Result
@@ -17,14 +16,12 @@ if TYPE_CHECKING:
     from ..paths import Workspace
 
 NAMES = ("cliproxyapi", "litellm")
-#: Seconds between two plain lines about the same step.
-QUIET = 5.0
 
 
 def register(commands: common.Commands) -> None:
     """Add the parsers of this group."""
     group = commands.add_parser("bootstrap", help="download and verify the runtimes")
-    actions = group.add_subparsers(dest="action", required=True, metavar="download|verify|list")
+    actions = group.add_subparsers(dest="action", required=True, metavar="download|verify|list|prune")
     text = "install what the config asks for and is not there yet; running services are not touched"
     download = actions.add_parser("download", help="install the runtimes", description=text)
     download.add_argument("--only", choices=NAMES, metavar="NAME", help="one runtime: litellm or cliproxyapi")
@@ -40,6 +37,12 @@ def register(commands: common.Commands) -> None:
     listing = actions.add_parser("list", help="installed runtimes, one a line")
     common.add_json(listing)
     listing.set_defaults(run=run_list)
+    text = "remove versions that nothing needs; what runs, what the config names and the last others stay"
+    pruning = actions.add_parser("prune", help="remove versions that nothing needs", description=text)
+    pruning.add_argument("--keep", type=common.count, default=2, metavar="N", help="others to keep (default: 2)")
+    pruning.add_argument("--dry-run", action="store_true", help="only say what would go")
+    common.add_json(pruning)
+    pruning.set_defaults(run=run_prune)
 
 
 def run_download(args: argparse.Namespace) -> int:
@@ -57,7 +60,7 @@ def run_download(args: argparse.Namespace) -> int:
         from ..config.load import load
 
         config = load(workspace).config
-        with _display() as display:
+        with progress.display() as display:
             results = bootstrap.download(
                 workspace,
                 config,
@@ -84,15 +87,19 @@ def _tell(result: Result, as_json: bool) -> None:
 
 
 def _event(workspace: Workspace, artifact: Artifact) -> None:
-    """Leave an event; that it cannot be written is no reason to fail an installation."""
+    data = {"name": artifact.name, "version": artifact.version, "sha256": artifact.sha256, "bytes": artifact.bytes}
+    message = f"{artifact.name} {artifact.version} was installed"
+    _leave(workspace, "artifact.installed", message, artifact.name, data)
+
+
+def _leave(workspace: Workspace, kind: str, message: str, service: str, data: dict[str, Any]) -> None:
+    """Leave an event; that it cannot be written is no reason to fail."""
     from ..errors import FlowgateError
     from ..store.db import open_database
 
-    data = {"name": artifact.name, "version": artifact.version, "sha256": artifact.sha256, "bytes": artifact.bytes}
     try:
         with open_database(workspace) as store:
-            message = f"{artifact.name} {artifact.version} was installed"
-            store.append_event("artifact.installed", message, service=artifact.name, data=data)
+            store.append_event(kind, message, service=service, data=data)
     except FlowgateError as error:
         print(f"flowgate: warning: no event was written: {error.message}", file=sys.stderr)
 
@@ -108,6 +115,8 @@ def run_verify(args: argparse.Namespace) -> int:
     for artifact in artifacts:
         begun = time.monotonic()
         problems = [*store.verify(artifact), *pins.conflicts(workspace.pins, store.pins_of(artifact))]
+        if problems:
+            store.distrust(artifact)  # so that `download` replaces it, and nothing starts from it
         documents.append({**_document(artifact), "ok": not problems, "problems": problems})
         if args.json:
             continue
@@ -142,6 +151,38 @@ def run_list(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_prune(args: argparse.Namespace) -> int:
+    """Remove what nothing needs. 1 when something could not be removed."""
+    from ..artifacts import prune
+    from ..config.load import load
+
+    workspace = common.workspace(args)
+    config = load(workspace).config
+    if args.dry_run:
+        items = prune.plan(workspace, config, args.keep)
+    else:
+        items = prune.run(workspace, config, args.keep, args.program)
+    freed = sum(i.bytes for i in items if (not i.keep if args.dry_run else i.removed))
+    for item in items:
+        if item.removed and item.version is not None:
+            message = f"{item.name} {item.version} was removed"
+            data = {"name": item.name, "version": item.version, "bytes": item.bytes}
+            _leave(workspace, "artifact.removed", message, item.name, data)
+    if args.json:
+        listed = [{**item._asdict(), "folder": str(item.folder)} for item in items]
+        common.print_json({"dry_run": args.dry_run, "bytes_freed": freed, "items": listed})
+    else:
+        for item in items:
+            what = "kept" if item.keep else "removed" if item.removed else "would go" if args.dry_run else "STAYS"
+            name = item.version or item.folder.name
+            print(f"{what:<8} {item.name:<12} {name:<24} {item.bytes / 1e6:>7.1f} MB  {item.why}")
+        print(f"{'would free' if args.dry_run else 'freed'} {freed / 1e6:.1f} MB")
+    for item in items:
+        if item.error:
+            print(f"flowgate: error: {item.error}\n    help: ls -la {item.folder.parent}", file=sys.stderr)
+    return 1 if any(item.error for item in items) else 0
+
+
 def _document(artifact: Artifact) -> dict[str, Any]:
     return {
         "name": artifact.name,
@@ -161,86 +202,3 @@ def _result_document(result: Result) -> dict[str, Any]:
         head = _document(result.artifact)
     error = result.error.as_dict() if result.error else None
     return {**head, "state": result.state, "seconds": round(result.seconds, 3), "error": error}
-
-
-class Display(Protocol):
-    """Shows progress on stderr; a context manager."""
-
-    def __enter__(self) -> Display: ...
-    def __exit__(self, *_: object) -> None: ...
-    def progress(self, name: str, step: str, done: int, total: int | None) -> None:
-        """One report; called from several threads."""
-
-
-def _display() -> Display:
-    return _Live() if sys.stderr.isatty() else Lines()
-
-
-def amount(done: int, total: int | None) -> str:
-    """`12.3 of 84.2 MB`, `12.3 MB`, or nothing for no bytes."""
-    if total:
-        return f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
-    return f"{done / 1e6:.1f} MB" if done else ""
-
-
-class Lines:
-    """Plain lines: one for each new step, and one every few seconds while a step lasts."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._begun = time.monotonic()
-        self._last: dict[str, tuple[str, float]] = {}
-
-    def __enter__(self) -> Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def progress(self, name: str, step: str, done: int, total: int | None) -> None:
-        """Print the report unless the last one of this runtime says nearly the same."""
-        now = time.monotonic()
-        with self._lock:
-            before, at = self._last.get(name, ("", 0.0))
-            if step == before and now - at < QUIET:
-                return
-            self._last[name] = (step, now)
-            print(
-                f"{now - self._begun:6.1f} s  {name}: {step} {amount(done, total)}".rstrip(),
-                file=sys.stderr,
-                flush=True,
-            )
-
-
-class _Live:
-    """One line a runtime on a terminal, drawn over at most eight times a second."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._live = Live(console=Console(stderr=True), refresh_per_second=8, transient=True)
-        self._lock = threading.Lock()
-        self._begun: dict[str, float] = {}
-        self._lines: dict[str, str] = {}
-
-    def __enter__(self) -> _Live:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
-
-    def progress(self, name: str, step: str, done: int, total: int | None) -> None:
-        """Keep the newest report of each runtime; the display draws them at its own pace."""
-        from rich.text import Text
-
-        now = time.monotonic()
-        with self._lock:
-            seconds = now - self._begun.setdefault(name, now)
-            bar = ""
-            if total:
-                full = min(20, 20 * done // total)
-                bar = "━" * full + "╌" * (20 - full) + " "
-            self._lines[name] = f"{name:<12} {bar}{step} {amount(done, total)}  {seconds:.0f} s"
-            self._live.update(Text("\n".join(self._lines[n] for n in sorted(self._lines))))

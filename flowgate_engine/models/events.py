@@ -29,6 +29,7 @@ KINDS = (
     "config.applied",  # data: changes; without a restart
     "artifact.installed",  # data: name, version, sha256, bytes
     "artifact.refused",
+    "artifact.removed",  # data: name, version, bytes
     "store.recovered",  # data: moved_to
 )
 

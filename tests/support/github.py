@@ -10,7 +10,7 @@ import re
 import tarfile
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
@@ -74,7 +74,7 @@ class Reply(NamedTuple):
     """What is answered instead of the right thing. `body` None: the right bytes, as far as `cut` or from `ranges`."""
 
     status: int = 200
-    headers: dict[str, str] = {}
+    headers: Mapping[str, str] = {}
     body: bytes | None = None
     length: int | None = None
     """The Content-Length that is claimed; None the true one, -1 none at all."""

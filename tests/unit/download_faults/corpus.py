@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ class Fault(NamedTuple):
     hint: str = AGAIN
     kind: type[FlowgateError] = FlowgateError
     keeps: bool = False
-    env: dict[str, str] = {}
+    env: Mapping[str, str] = {}
     slept: tuple[float, ...] | None = None
     """How long was waited between attempts, where that is the point."""
     gone: bool = False
