@@ -97,6 +97,20 @@ class Rotation(unittest.TestCase):
         self.assertGreater(len(files_of(self.path)), 25)
         self.assertLessEqual(max(self.sizes()), 20_000 + 5 * 70, "a block of the other may come on top")
 
+    def test_nothing_is_moved_away_while_another_writes(self) -> None:
+        first, second = self.writer(20), self.writer(20)
+        second.write(b"full 67890, 67890\n")
+        real = second._mark
+
+        def meanwhile(size: int) -> None:
+            first.write(b"first\n")
+            real(size)
+
+        with mock.patch.object(second, "_mark", meanwhile):
+            second.write(b"x\n")
+        self.assertEqual([path.name for path in files_of(self.path)], ["demo.log"])
+        self.assertEqual(self.path.read_bytes(), b"full 67890, 67890\nfirst\nx\n")
+
     def test_folder_that_cannot_be_written_costs_lines_and_says_so(self) -> None:
         writer = self.writer(100)
         writer.write(b"a" * 99 + b"\n")
