@@ -47,7 +47,8 @@ def problems(config: schema.Config, document: Document) -> Iterator[Found]:
         for key in ("liveness_path", "readiness_path"):
             yield from _probe(name, key, getattr(service.probes, key), document)
     yield from _default_profile(config, document)
-    yield from _references(document)
+    yield from _numbers(document)
+    yield from references(document)
 
 
 def warnings(config: schema.Config, document: Document) -> Iterator[Problem]:
@@ -146,7 +147,28 @@ def _default_profile(config: schema.Config, document: Document) -> Iterator[Foun
     yield _found(document, path, f"there is no profile `{mask.word(chosen)}`", hint)
 
 
-def _references(document: Document) -> Iterator[Found]:
+def _numbers(document: Document) -> Iterator[Found]:
+    """Numbers of ours that YAML 1.1 reads otherwise than people do. In `litellm_base` they are LiteLLM's business."""
+    for scalar in document.scalars():
+        if scalar.path[:1] == ("services",) and (problem := odd_number(document, scalar.path)):
+            yield Found(scalar.path, problem)
+
+
+def odd_number(document: Document, path: Path) -> Problem | None:
+    """The problem with a number such as `010`; None for plain ones."""
+    written = document.odd_number(path)
+    if written is None:
+        return None
+    value: Any = document.value
+    for step in path:
+        value = value[step]
+    place = document.place(path)
+    message = f"YAML 1.1 reads `{mask.word(written)}` as {value}"
+    return Problem(message, place, hints.replace(place, written, str(value)), document.snippet(place))
+
+
+def references(document: Document) -> Iterator[Found]:
+    """References to variables that name none: they would be taken literally."""
     for scalar in document.scalars():
         value = scalar.value
         if isinstance(value, str) and value.startswith("os.environ/") and not REFERENCE.fullmatch(value):

@@ -84,13 +84,31 @@ class Document:
                 start, end = self._source.byte_offset(node.start), self._source.byte_offset(node.end)
                 yield Scalar(path, node.value, node.style, start, end)
 
-    def snippet(self, place: Place) -> str:
-        """The line of `place` with a caret below; what may be a secret is masked."""
-        return self._source.snippet(place)
+    def odd_number(self, path: Path) -> str | None:
+        """What stands in the file where YAML 1.1 reads another number than people do: `010` is 8, `1:30` is 90."""
+        node = self._node(path)
+        if type(node.value) is not int or node.style:
+            return None
+        written = self._source.text[node.start : node.end]
+        return None if written.removeprefix("+") == str(node.value) else written
+
+    def snippet(self, place: Place, *, hide: bool = False) -> str:
+        """The line of `place` with a caret below; what may be a secret is masked, with `hide` every value."""
+        return self._source.snippet(place, hide=hide)
 
     def line(self, number: int) -> str:
         """A line of the text as it is. Never to be shown: it may hold a secret."""
         return self._source.line(number)
+
+    def last_line(self, path: Path) -> int:
+        """The number of the last line of the value at `path`, comments behind it included."""
+        node = self._node(path)
+        return self._source.place(max(node.start, node.end - 1)).line or 1
+
+    def text(self, path: Path) -> str:
+        """What stands in the file at `path`. Never to be shown: it may hold a secret."""
+        node = self._node(path)
+        return self._source.text[node.start : node.end]
 
     def _node(self, path: Path) -> Node:
         node = self._root

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from ..errors import ConfigError, Place
+from . import hints
 from .source import MAX_BYTES
 
 
@@ -32,18 +33,21 @@ def read(path: Path, missing_hint: str) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
+        if path.is_symlink():
+            message = f"this is a link to {os.readlink(path)}, which is not there"
+            raise ConfigError(message, place=Place(name), hint=hints.anew(name)) from None
         raise ConfigError("there is no such file", place=Place(name), hint=missing_hint) from None
     except PermissionError:
         raise ConfigError(
-            "the file cannot be read by this user", place=Place(name), hint=f"chmod u+r {quoted}"
+            "the file cannot be read by this user", place=Place(name), hint=_readable(path, quoted)
         ) from None
-    except OSError as error:
+    except OSError as error:  # a link to itself, a name that is too long, a device without a driver
         raise ConfigError(
-            f"the file cannot be read: {error.strerror}", place=Place(name), hint=f"ls -l {quoted}"
+            f"the file cannot be read: {error.strerror}", place=Place(name), hint=hints.anew(name)
         ) from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise ConfigError("this is not a file", place=Place(name), hint=f"ls -ld {quoted}")
+        raise ConfigError("this is not a file", place=Place(name), hint=hints.anew(name))
     with os.fdopen(fd, "rb") as file:
         try:
             return file.read(MAX_BYTES + 1)
@@ -51,3 +55,12 @@ def read(path: Path, missing_hint: str) -> bytes:
             raise ConfigError(
                 f"the file cannot be read: {error.strerror}", place=Place(name), hint=f"ls -l {quoted}"
             ) from None
+
+
+def _readable(path: Path, quoted: str) -> str:
+    """The command that lets this user read the file: only its owner may change its mode."""
+    try:
+        owner = path.stat().st_uid
+    except OSError:  # a folder above it is closed
+        return f"ls -ld {shlex.quote(shown(path.parent))}"
+    return f"chmod u+r {quoted}" if owner == os.geteuid() else f"sudo chown {os.geteuid()} {quoted}"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from ..errors import Place
-
-if TYPE_CHECKING:
-    from .source import Source
 
 
 def replace(place: Place, old: str, new: str) -> str:
@@ -36,14 +33,26 @@ def quote(place: Place) -> str:
     return f"in {place.file} line {place.line}, put quotes around the value"
 
 
-def deep(place: Place) -> str:
-    """Nesting that nobody meant."""
-    return f"in {place.file} line {place.line}, close the brackets, or indent the line less"
+def quote_key(place: Place) -> str:
+    """Make text of a key."""
+    return f"in {place.file} line {place.line}, put quotes around the key"
 
 
-def begins_earlier(problem: str) -> bool:
-    """Whether libyaml notices this problem far behind the place where it began."""
-    return "end of stream" in problem or "could not find expected ':'" in problem
+def cut(place: Place) -> str:
+    """Take out a line and what belongs to it."""
+    return f"in {place.file}, delete line {place.line} and what belongs to it"
+
+
+def anew(file: str) -> str:
+    """The command that moves what is there aside and makes the file as it is shipped."""
+    config = shlex.quote(flowgate_yaml(file))
+    return f"mv {shlex.quote(file)} {shlex.quote(file + '.aside')} && flowgate --config {config} config init"
+
+
+def flowgate_yaml(file: str) -> str:
+    """The `flowgate.yaml` of the folder that `file` lies in: what `--config` takes."""
+    folder, slash, name = file.rpartition("/")
+    return f"{folder}{slash}flowgate.yaml" if name == "cliproxyapi.yaml" else file
 
 
 def near(word: object, known: Iterable[str]) -> str | None:
@@ -52,30 +61,3 @@ def near(word: object, known: Iterable[str]) -> str | None:
 
     found = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
     return found[0] if found else None
-
-
-def syntax(problem: str, place: Place, source: Source) -> tuple[str, str]:
-    """Message and hint for what libyaml says of a file it cannot parse."""
-    where = f"in {place.file} line {place.line}"
-    line = source.line(place.line or 0)
-    indent = line[: len(line) - len(line.lstrip(" \t"))]
-    if "\t" in indent:
-        spaces = indent.expandtabs(2).count(" ")
-        return "a tab in the indentation: YAML takes spaces only", f"{where}, start the line with {spaces} spaces"
-    if "cannot start any token" in problem:
-        return f"not YAML: {problem}", quote(place)
-    if "mapping values are not allowed" in problem:
-        return (
-            "a second `: ` in this line, or a line indented too far",
-            f"{where}, put quotes around the value, or indent the line as its neighbours are",
-        )
-    if "did not find expected key" in problem or "<block end>" in problem:
-        return (
-            f"not YAML: {problem}",
-            f"{where}, indent the line as its neighbours are, or put quotes around the value",
-        )
-    if "end of stream" in problem or "expected ',' or" in problem:
-        return f"not YAML: {problem}", f"{where}, close the quote or the bracket that is open there"
-    if "could not find expected ':'" in problem:
-        return "a key without a colon", f'{where}, write ": " after the key'
-    return f"not YAML: {problem}", quote(place)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from ..errors import ConfigError, Place, Problem
-from ..paths import Workspace
-from . import checks, files, hints, problems, schema
+from ..paths import CONFIG_NAME, Workspace
+from . import checks, files, hints, mask, problems, schema
 from .cliproxyapi import CliproxyapiFile, load_cliproxyapi
 from .document import Document, parse
 from .document import Path as Path_
 from .environment import env_names
+from .source import MAX_BYTES
 
 __all__ = ["CliproxyapiFile", "Loaded", "env_names", "load", "load_cliproxyapi", "parse_config"]
 
@@ -74,12 +76,21 @@ def _check_version(document: Document) -> None:
         raise ConfigError(
             f"the file is {found}: it starts with `config_version: {schema.CONFIG_VERSION}`",
             place=place,
-            hint=hints.add(place, f"config_version: {schema.CONFIG_VERSION}"),
+            hint=hints.anew(document.file)
+            if value is not None
+            else hints.add(place, f"config_version: {schema.CONFIG_VERSION}"),
         )
     version = value.get("config_version")
     if not isinstance(version, int) or isinstance(version, bool) or version == schema.CONFIG_VERSION:
         return
     place = document.place(("config_version",))
+    if version < 2:
+        raise ConfigError(
+            f"config_version {version} is older than anything that can be taken over (2 and 3 can)",
+            place=place,
+            hint=hints.anew(document.file),
+            snippet=document.snippet(place),
+        )
     quoted = shlex.quote(document.file)
     if version < schema.CONFIG_VERSION:
         message = f"config_version {version} is older than this Flowgate's, {schema.CONFIG_VERSION}"
@@ -125,32 +136,53 @@ def _below(path: Path_, failing: list[Path_]) -> bool:
 
 def _read_base(workspace: Workspace, written: str, document: Document) -> tuple[Path, bytes, Document]:
     """The LiteLLM config of the user's: a file inside the workspace, a mapping, YAML as strict as ours."""
-    place = document.place(("litellm_base",))
     path = Path(os.path.abspath(workspace.config.parent / written))
-    snippet = document.snippet(place)
+    reason = _no_base(path)
     if not path.is_relative_to(workspace.root):
-        raise ConfigError(
-            f"`litellm_base` lies outside the workspace {workspace.root}",
-            place=place,
-            hint=f"cp {shlex.quote(str(path))} {shlex.quote(files.shown(workspace.config.parent / path.name))}"
-            f", then {hints.write(place, f'litellm_base: {path.name}')}",
-            snippet=snippet,
-        )
-    if not path.exists():
-        near = hints.near(path.name, [p.name for p in sorted(path.parent.glob("*.y*ml"))])
-        new = f"{os.path.dirname(written)}/{near}".lstrip("/") if near else None
-        raise ConfigError(
-            f"`litellm_base` names a file that does not exist: {files.shown(path)}",
-            place=place,
-            hint=hints.replace(place, written, new) if new else hints.write(place, "litellm_base: {}"),
-            snippet=snippet,
-        )
+        hint = None
+        if reason is None:
+            hint = f"cp {shlex.quote(str(path))} {shlex.quote(files.shown(workspace.config.parent / path.name))}"
+        message = f"`litellm_base` lies outside the workspace {workspace.root}"
+        raise _base_error(document, message, path.name if hint else None, first=hint)
+    if reason:
+        near = hints.near(path.name, [p.name for p in _siblings(path) if p.is_file()])
+        new = f"{os.path.dirname(written)}/{near}".lstrip("/") if near and near != path.name else None
+        raise _base_error(document, f"`litellm_base` names {reason}: {mask.word(written)}", new)
     raw = files.read(path, f"ls -l {shlex.quote(str(path))}")
     base = parse(raw, files.shown(path))
     if not isinstance(base.value, dict):
+        if base.value is not None:
+            raise _base_error(document, "a LiteLLM config is a mapping, and this file holds something else", None)
         there = Place(base.file, 1, 1)
         raise ConfigError("a LiteLLM config is a mapping", place=there, hint=hints.add(there, "model_list: []"))
     return path, raw, base
+
+
+def _no_base(path: Path) -> str | None:
+    """Why `path` cannot be read as a config; None when it is a file of a size that can."""
+    try:
+        info = path.stat()
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return "a file that does not exist"
+    if not stat.S_ISREG(info.st_mode):
+        return "something that is not a file"
+    return f"a file larger than {MAX_BYTES // 1_000_000} MB" if info.st_size > MAX_BYTES else None
+
+
+def _siblings(path: Path) -> list[Path]:
+    try:
+        found = sorted(path.parent.glob("*.y*ml"))
+    except (OSError, ValueError):
+        return []
+    return [p for p in found if p.name not in (CONFIG_NAME, "cliproxyapi.yaml")]
+
+
+def _base_error(document: Document, message: str, better: str | None, first: str | None = None) -> ConfigError:
+    """`better` is what to write instead, None for an empty config; `first` a command before that."""
+    place = document.place(("litellm_base",))
+    edit = hints.write(place, f"litellm_base: {better or '{}'}")
+    hint = f"{first}, then {edit}" if first else edit
+    return ConfigError(message, place=place, hint=hint, snippet=document.snippet(place))
 
 
 def _order(problem: Problem) -> tuple[str, int, int]:

@@ -21,6 +21,10 @@ _SHAPES = re.compile(
     r"|(?<=\bBasic )[A-Za-z0-9+/=]{8,}"
 )
 _USERINFO = re.compile(r"(?<=://)[^/\s@\"']+@")
+#: `--token X` and `--token=X`, on a command line or in a list of arguments.
+_FLAG = re.compile(
+    r"""(--?[\w-]*(?:key|token|secret|password)[\w-]*["']?(?:\s*,\s*|\s+|=)["']?)(?!os\.environ/)[^\s,\]"']+""", re.I
+)
 _QUERY = re.compile(r"([?&][^=&\s]*(?:key|token|secret|password|sig)[^=&\s]*=)[^&\s\"']+", re.I)
 
 
@@ -29,6 +33,7 @@ def text(value: str) -> str:
     if _REFERENCE.fullmatch(value):
         return value
     value = _SHAPES.sub(MASK, value)
+    value = _FLAG.sub(rf"\g<1>{MASK}", value)
     value = _USERINFO.sub(f"{MASK}@", value)
     return _QUERY.sub(rf"\g<1>{MASK}", value)
 

@@ -114,9 +114,9 @@ def _unknown(where: _Where, document: Document) -> Found:
     if meant:
         hint = hints.replace(place, f"{word}:", f"{meant}:")
     else:
-        hint = f"{hints.delete(place, f'{word}:')} and what is below it; known here: {', '.join(known)}"
+        hint = f"{hints.cut(place)}; known here: {', '.join(known)}"
     above = f"`{dotted(path[:-1])}`" if path[:-1] else "this file"
-    return Found(path, Problem(f"{above} has no key `{word}`", place, hint, document.snippet(place)))
+    return Found(path, Problem(f"{above} has no key `{word}`", place, hint, document.snippet(place, hide=True)))
 
 
 def _not_text(where: _Where, document: Document) -> Found:
@@ -126,11 +126,10 @@ def _not_text(where: _Where, document: Document) -> Found:
         mapping = mapping[step]
     key = next((k for k in mapping if not isinstance(k, str)), None)
     place = document.place((*parent, key), key=True)
-    line = f"in {place.file} line {place.line}"
     known = f"; known here: {', '.join(where.model.model_fields)}" if where.model is not None else ""
-    hint = f"{line}, write another key{known}" if known else f"{line}, put quotes around the key"
+    hint = f"{hints.cut(place)}{known}" if known else hints.quote_key(place)
     message = f"a key is text, and YAML 1.1 reads this one as {type(key).__name__} (as it does `on`, `yes` and numbers)"
-    return Found((*parent, key), Problem(message, place, hint, document.snippet(place)))
+    return Found((*parent, key), Problem(message, place, hint, document.snippet(place, hide=True)))
 
 
 def _choice(path: Path, expected: typing.Iterable[Any], document: Document) -> Found:

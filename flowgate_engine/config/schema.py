@@ -51,6 +51,12 @@ def _host(value: str) -> str:
     return value
 
 
+def _repo(value: str) -> str:
+    if not re.fullmatch(_REPO, value):
+        raise ValueError("not a repository: write it as owner/name")
+    return value
+
+
 def _env_name(value: str) -> str:
     if not re.fullmatch(_ENV_NAME, value):
         raise ValueError("not a name of an environment variable: letters, digits and _")
@@ -61,6 +67,11 @@ def _profile_name(value: str) -> str:
     if not re.fullmatch(_PROFILE_NAME, value):
         raise ValueError("not a profile name: lower case letters, digits, - and _")
     return value
+
+
+def _whole(value: object) -> object:
+    """`4.0` and `true` equal whole numbers, and are none."""
+    return value if type(value) is int else None
 
 
 def _mapping(value: object) -> object:
@@ -76,6 +87,7 @@ def _base(value: object) -> object:
 
 _VERSION = r"[0-9][A-Za-z0-9.+!_-]*"
 _HOST = r"[A-Za-z0-9_.:%-]+"
+_REPO = r"[\w.-]+/[\w.-]+"
 _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PROFILE_NAME = r"[a-z0-9][a-z0-9_-]*"
 _DURATION_TEXT = {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}
@@ -104,6 +116,7 @@ Host = Annotated[str, AfterValidator(_host), Field(json_schema_extra={"pattern":
 Version = Annotated[str, AfterValidator(_version), Field(json_schema_extra={"pattern": f"^v?{_VERSION}$"})]
 ProfileName = Annotated[str, AfterValidator(_profile_name), Field(json_schema_extra={"pattern": f"^{_PROFILE_NAME}$"})]
 Overlay = Annotated[dict[str, Any], BeforeValidator(_mapping)]
+Repo = Annotated[str, AfterValidator(_repo), Field(json_schema_extra={"pattern": f"^{_REPO}$"})]
 Handover = Literal["inherit", "relay", "restart"]
 
 
@@ -111,6 +124,10 @@ class Section(BaseModel):
     """Base of all sections: unknown keys are errors, values never stand in messages."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
+
+
+#: `1`, `"yes"` and `2.0` are mistakes here, even where pydantic would take them.
+Switch = Annotated[bool, Field(strict=True)]
 
 
 class PypiSource(Section):
@@ -129,7 +146,7 @@ class GithubSource(Section):
     """A release asset of a repository on GitHub, or on anything that speaks its API."""
 
     kind: Literal["github"]
-    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] = "router-for-me/CLIProxyAPI"
+    repo: Repo = "router-for-me/CLIProxyAPI"
     api: str = "https://api.github.com"
 
 
@@ -149,8 +166,8 @@ class Probes(Section):
 
     interval: Pause = 5.0
     timeout: Pause = 2.0
-    failure_threshold: Annotated[int, Field(ge=1, le=100)] = 3
-    success_threshold: Annotated[int, Field(ge=1, le=100)] = 1
+    failure_threshold: Annotated[int, Field(ge=1, le=100, strict=True)] = 3
+    success_threshold: Annotated[int, Field(ge=1, le=100, strict=True)] = 1
     startup_grace: Duration = 90.0
     """How long a start may take before failing probes count."""
     liveness_path: str | None = None
@@ -166,7 +183,7 @@ class Restart(Section):
     backoff_max: Duration = 30.0
     stable_after: Duration = 60.0
     """A run this long forgets earlier failures."""
-    crash_loop: Annotated[int, Field(ge=1, le=1000)] = 6
+    crash_loop: Annotated[int, Field(ge=1, le=1000, strict=True)] = 6
     """This many exits in a row without a stable run: failed, and left alone."""
 
 
@@ -183,13 +200,13 @@ class Logs(Section):
     """Rotation of a service's log."""
 
     max_size: Size = 10_000_000
-    keep: Annotated[int, Field(ge=1, le=100)] = 5
+    keep: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
 
 
 class Service(Section):
     """What both services have in common."""
 
-    enabled: bool = True
+    enabled: Switch = True
     host: Host = "127.0.0.1"
     """Address to listen on; anything but loopback is open to the network."""
     version: Version
@@ -232,7 +249,7 @@ class Services(Section):
 class Config(Section):
     """`config/flowgate.yaml`."""
 
-    config_version: Literal[4]
+    config_version: Annotated[Literal[4], BeforeValidator(_whole)]
     services: Annotated[Services, BeforeValidator(_mapping)] = Field(default_factory=Services)
     litellm_base: Annotated[dict[str, Any] | str, BeforeValidator(_base)]
     """A LiteLLM config, inline, or the path of one of yours (relative to this file)."""

@@ -13,7 +13,7 @@ import yaml
 from yaml import events as ev
 
 from ..errors import ConfigError, Place
-from . import hints, mask, scalars
+from . import hints, mask, scalars, syntax
 from .source import Source
 
 MAX_DEPTH = 100
@@ -92,7 +92,7 @@ class Builder:
             raise self._error(
                 _start(event),
                 f"nested deeper than {MAX_DEPTH} levels",
-                hints.deep(self._source.place(_start(event))),
+                hints.cut(self._source.place(_start(event))),
             )
         self._check_tag(event)
         start = self._content(event) if event.anchor or event.tag else _start(event)
@@ -119,7 +119,7 @@ class Builder:
         """YAML's `<<`: what the mapping says itself wins; of several, the first."""
         for one in source.children if isinstance(source.children, list) else [source]:
             if not isinstance(one.children, dict):
-                hint = self._delete(source.start)
+                hint = hints.cut(self._source.place(source.start))
                 raise self._error(source.start, "`<<` takes a mapping or a list of mappings", hint)
             assert isinstance(node.children, dict)
             for key, child in one.children.items():
@@ -141,7 +141,10 @@ class Builder:
         try:
             node.value = scalars.resolve(event.value, event.implicit, event.tag)
         except ValueError as error:
-            raise self._error(start, str(error), hints.quote(self._source.place(start))) from None
+            hint = hints.quote(self._source.place(start))
+            if event.tag:
+                hint = hints.delete(self._source.place(start), self._tag(event)[1])
+            raise self._error(start, str(error), hint, hide=True) from None
         if event.anchor:
             self._anchors[event.anchor] = node
         return node
@@ -162,7 +165,7 @@ class Builder:
         self._count(event, node.weight)
         if depth + node.height > MAX_DEPTH:
             message = f"nested deeper than {MAX_DEPTH} levels through `*{mask.word(event.anchor)}`"
-            raise self._error(index, message, hints.deep(self._source.place(index)))
+            raise self._error(index, message, hints.cut(self._source.place(index)))
         return node
 
     def _add(self, open_: _Open, child: Node) -> None:
@@ -184,14 +187,17 @@ class Builder:
     def _key(self, open_: _Open, child: Node) -> None:
         node = open_.node
         if child.children is not None:
-            raise self._error(child.start, "a key is a plain word, not a list or a mapping", self._delete(child.start))
+            message = "a key is a plain word, not a list or a mapping"
+            hint = hints.quote_key(self._source.place(child.start))
+            raise self._error(child.start, message, hint, hide=True)
         first = node.keys.get(child.value)
         if first is not None:
             here, there = self._source.place(child.start), self._source.place(first[0])
             raise self._error(
                 child.start,
                 f"`{_shown(child.value)}` stands here again: it is already in line {there.line}",
-                f"in {here.file}, delete line {here.line} or line {there.line}",
+                f"{hints.cut(here)}, or line {there.line}",
+                hide=True,
             )
         if child.value is not _MERGE:
             node.keys[child.value] = (child.start, child.end)
@@ -201,23 +207,29 @@ class Builder:
     def _count(self, event: ev.Event, weight: int) -> None:
         self._nodes += weight
         if self._nodes > MAX_NODES:
+            place = self._source.place(_start(event))
             raise self._error(
                 _start(event),
                 f"more than {MAX_NODES} values, aliases counted as often as they are used: no config needs that",
-                self._delete(_start(event)),
+                f"in {place.file}, delete line {place.line} and all lines below it",
             )
 
     def _check_tag(self, event: ev.NodeEvent) -> None:
         tag = getattr(event, "tag", None)
         if tag is None or tag == "!" or tag in scalars.PLAIN_TAGS:
             return
-        index = self._source.text.find("!", _start(event))
-        written = self._source.text[index:].split(maxsplit=1)[0]
+        index, written = self._tag(event)
         raise self._error(
             index,
-            f"the tag `{mask.text(written)}` is refused: a config is plain data",
-            hints.delete(self._source.place(index), mask.text(written)),
+            f"the tag `{written}` is refused: a config is plain data",
+            hints.delete(self._source.place(index), written),
+            hide=True,
         )
+
+    def _tag(self, event: ev.NodeEvent) -> tuple[int, str]:
+        """Where its tag stands, and how it is written, masked."""
+        index = self._source.text.find("!", _start(event))
+        return index, mask.text(self._source.text[index:].split(maxsplit=1)[0])
 
     def _content(self, event: ev.NodeEvent) -> int:
         """Where the value itself starts, past its anchor and tag: libyaml's mark is before them."""
@@ -230,22 +242,18 @@ class Builder:
                 index += 1
         return index
 
-    def _delete(self, index: int) -> str:
+    def _error(self, index: int, message: str, hint: str | None, *, hide: bool = False) -> ConfigError:
         place = self._source.place(index)
-        return f"in {place.file}, delete what stands in line {place.line} at column {place.column}"
-
-    def _error(self, index: int, message: str, hint: str | None) -> ConfigError:
-        place = self._source.place(index)
-        return ConfigError(message, place=place, hint=hint, snippet=self._source.snippet(place))
+        return ConfigError(message, place=place, hint=hint, snippet=self._source.snippet(place, hide=hide))
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> ConfigError:
+        mark, begun = error.problem_mark or error.context_mark, error.context_mark
+        at = self._source.place(mark.index) if mark else Place(self._source.file, 1, 1)
+        since = self._source.place(begun.index) if begun else None
         problem = str(error.problem or error.context or "not YAML")
-        mark = error.problem_mark or error.context_mark
-        if error.context_mark and hints.begins_earlier(problem):
-            mark = error.context_mark
-        place = self._source.place(mark.index) if mark else Place(self._source.file)
-        message, hint = hints.syntax(problem, place, self._source)
-        return ConfigError(message, place=place, hint=hint, snippet=self._source.snippet(place))
+        told = syntax.explain(self._source, problem, str(error.context or ""), at, since)
+        snippet = self._source.snippet(told.place, hide="tag" in told.message)
+        return ConfigError(told.message, place=told.place, hint=told.hint, snippet=snippet)
 
 
 def _start(event: ev.Event) -> int:

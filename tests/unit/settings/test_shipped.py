@@ -102,7 +102,7 @@ class Commands(ConfigCase):
         text = self.workspace.config.read_text()
         self.workspace.config.write_text(text.replace("LITELLM_MASTER_KEY", "NOBODY_SET_THIS"))
         code, _, err = self.flowgate("config", "validate")
-        self.assertEqual(0, code)
+        self.assertEqual(2, code)
         self.assertIn("the variable NOBODY_SET_THIS has no value", err)
         self.workspace.config.write_text(text.replace("port: 4000", "port: x"))
         self.workspace.cliproxyapi_config.write_text("port: x\n")
