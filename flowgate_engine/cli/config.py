@@ -1,4 +1,4 @@
-"""`config init|validate|show|schema|adopt`: making, checking and showing the configuration."""
+"""`config init|validate|show|schema|adopt|migrate`: making, checking and showing the configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def register(commands: common.Commands) -> None:
     """Add the parsers of this group."""
     group = commands.add_parser("config", help="make, check and show the configuration")
-    actions = group.add_subparsers(dest="action", required=True, metavar="init|validate|show|schema|adopt")
+    actions = group.add_subparsers(dest="action", required=True, metavar="init|validate|show|schema|adopt|migrate")
     text = "make a workspace that works as it is; never overwrites"
     init = actions.add_parser("init", help=text, description=text)
     init.add_argument("folder", nargs="?", metavar="DIR", help="default: the one of --config, else this folder")
@@ -44,6 +44,11 @@ def register(commands: common.Commands) -> None:
     adopt.add_argument("-y", "--yes", action="store_true", help="do not ask")
     common.add_json(adopt)
     adopt.set_defaults(run=run_adopt)
+    text = "turn a flowgate.yaml of config_version 2 or 3 into this version's; the former one is kept beside it"
+    migrate = actions.add_parser("migrate", help=text, description=text)
+    migrate.add_argument("-y", "--yes", action="store_true", help="write it")
+    common.add_json(migrate)
+    migrate.set_defaults(run=run_migrate)
 
 
 def run_init(args: argparse.Namespace) -> int:
@@ -160,6 +165,30 @@ def run_adopt(args: argparse.Namespace) -> int:
         print(f"written: {plan.file}")
     elif pending:
         print(f"nothing was written; to take it over: {args.program} config adopt --yes", file=sys.stderr)
+    return 0
+
+
+def run_migrate(args: argparse.Namespace) -> int:
+    """Show what an older file becomes and what is left out; write it when `--yes` or the answer says so."""
+    from ..config import files, migrate
+
+    workspace = common.workspace(args)
+    planned = migrate.plan(workspace)
+    pending = planned.new != planned.former
+    file = files.shown(workspace.config)
+    if not args.json:
+        print(planned.diff or f"nothing to do: {file} is of this version", end="" if planned.diff else "\n")
+        for line in planned.left:
+            print(f"not carried over: {line}", file=sys.stderr)
+    agreed = args.yes or (not args.json and pending and sys.stdin.isatty() and _agreed(f"write this to {file}?"))
+    kept = migrate.write(workspace, planned) if pending and agreed else None
+    if args.json:
+        done = {"file": file, "written": kept is not None, "pending": pending, "former": str(kept) if kept else None}
+        common.print_json({**done, "left": planned.left, "diff": planned.diff})
+    elif kept:
+        print(f"written: {file}\nthe former one: {files.shown(kept)}\nnext: {args.program} config init")
+    elif pending:
+        print(f"nothing was written; to write it: {args.program} config migrate --yes", file=sys.stderr)
     return 0
 
 
