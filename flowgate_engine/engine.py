@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from . import paths
-from .errors import FlowgateError, from_dict
+from .errors import FlowgateError, RefusedError, from_dict
 from .io import atomic, environment, processes
 from .io.faults import point
 from .io.locks import is_held, owner_of
@@ -23,6 +23,10 @@ from .supervisor.client import Client, NoSupervisorError
 
 #: How long a supervisor may take to answer after its start, and to end after it was asked. Seconds.
 START_LIMIT = 20.0
+#: How long a supervisor may take to say its version before it counts as hung. Seconds.
+LOOK_LIMIT = 15.0
+#: One that is killed while it starts is started again, so often.
+STARTS = 3
 #: How long a client waits for keepers to bring a killed supervisor back before it starts one itself, and how long
 #: for one in all. Seconds.
 KEEPERS_TURN = 3.0
@@ -85,8 +89,9 @@ class Engine:
         """A supervisor of this version runs afterwards. Another version's is replaced; services are not touched."""
         from .version import version
 
+        self._refuse_others()
         try:
-            running = self.client.get("/v1/version")
+            running = self.client.get("/v1/version", timeout=LOOK_LIMIT)
         except NoSupervisorError:
             self._start_supervisor()
             return
@@ -99,8 +104,9 @@ class Engine:
 
         `only_idle`: not one that has something to keep or to change, such as what was asked for after a `down`.
         """
+        self._refuse_others()
         try:
-            running = self.client.get("/v1/version")
+            running = self.client.get("/v1/version", timeout=LOOK_LIMIT)
             identity = processes.identify(running["pid"])
             point("engine.before-shutdown")
             if not self.client.post("/v1/shutdown", {"only_idle": only_idle}).get("stopping", True):
@@ -202,7 +208,7 @@ class Engine:
         atomic.private_folder(workspace.logs)
         argv = processes.own_argv("flowgate_engine.supervisor.daemon", str(workspace.config))
         deadline = time.monotonic() + START_LIMIT
-        child = 0
+        child = killed = 0
         while time.monotonic() < deadline:
             if not child and not is_held(workspace.supervisor_lock):
                 child = processes.spawn(argv, environment.base(os.environ), log=workspace.supervisor_log)
@@ -210,12 +216,24 @@ class Engine:
             if self.client.alive():
                 return
             code = processes.exit_code(child) if child else None
-            if code:
+            if code is not None and code < 0:
+                killed += 1
+            if code is not None and (code > 0 or killed == STARTS):
                 break
-            if code == 0:
+            if code is not None:
                 child = 0  # another one was first; once that is gone (it was ending), it is our turn again
             time.sleep(0.01)
         raise self._no_supervisor()
+
+    def _refuse_others(self) -> None:
+        """RefusedError when this workspace is another user's."""
+        state = self.workspace.state
+        if state.exists() and not os.access(state, os.R_OK | os.W_OK | os.X_OK):
+            owner = state.stat().st_uid
+            raise RefusedError(
+                f"{state} belongs to user {owner}, and this is user {os.getuid()}: it is not ours to change",
+                hint=f"sudo -u '#{owner}' flowgate --config {self.workspace.config} status",
+            )
 
     def _no_supervisor(self) -> FlowgateError:
         config, holder = self.workspace.config, owner_of(self.workspace.supervisor_lock)

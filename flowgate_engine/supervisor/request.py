@@ -14,7 +14,7 @@ from ..store.records import DOWN, UP
 ORDER = ("cliproxyapi", "litellm")
 KINDS = ("up", "down", "start", "stop", "restart", "profile", "apply")
 #: Asking twice for the same of these is one change: the second asker follows the first one's.
-JOINABLE = frozenset({"up", "down", "start", "stop", "apply"})
+JOINABLE = frozenset({"up", "down", "start", "stop", "profile", "apply"})
 
 
 class Request(NamedTuple):
