@@ -12,6 +12,7 @@ import subprocess
 import time
 import unittest
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +23,41 @@ from flowgate_engine.supervisor.keeperhandle import exchange
 from tests.support.stack import DemoStack
 
 SEEN_S = 0.5
+#: One stack for all tests here: each would take five seconds to come and go.
+_module = ExitStack()
 RETRIES = "balanced:\n    router_settings: {num_retries: %d, timeout: 60}"
 
 
+def setUpModule() -> None:
+    """Start the stack."""
+    stack = _module.enter_context(DemoStack())
+    WatchCase.stack = stack
+    WatchCase.config, WatchCase.proxy = stack.workspace.config, stack.workspace.cliproxyapi_config
+    WatchCase.files = {path: path.read_bytes() for path in (WatchCase.config, WatchCase.proxy)}
+    stack.run("up")
+
+
+def tearDownModule() -> None:
+    """Stop it, and see that nothing is left."""
+    _module.close()
+
+
 class WatchCase(unittest.TestCase):
-    """One running stack for the tests of a class; each puts the files back and applies them."""
+    """The running stack of this module; each test puts the files back and applies them."""
 
     stack: DemoStack
-    on_change = "ask"
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.stack = cls.enterClassContext(DemoStack())
-        workspace = cls.stack.workspace
-        with workspace.config.open("a") as file:
-            file.write(f"on_change: {json.dumps(cls.on_change)}\n")
-        cls.config, cls.proxy = workspace.config, workspace.cliproxyapi_config
-        cls.files = {path: path.read_bytes() for path in (cls.config, cls.proxy)}
-        cls.stack.run("up")
+    files: dict[Path, bytes]
+    config: Path
+    proxy: Path
 
     def setUp(self) -> None:
+        self.restored = False
         for path, data in self.files.items():
             if path.is_symlink() or not path.exists() or path.read_bytes() != data:
                 _renamed(path, data)
-        self.stack.run("up")
+                self.restored = True
+        if any(not service.ready for service in self.now().services) or self.now().pending or self.restored:
+            self.stack.run("up")
         self.wait(lambda: not self.now().pending and not self.now().warnings, "all is as it was")
         # the last edit may still be told of
         self.wait(lambda: self.quiet(), "nothing is told any more")
@@ -83,11 +95,11 @@ class WatchCase(unittest.TestCase):
 
         return float(self.wait(told, "the edit is seen", 10)[-1].at) - begun
 
-    def retries(self, number: int) -> None:
+    def retries(self, number: int, on_change: str = "ask") -> None:
         """An edit that needs a restart of LiteLLM."""
         text = self.files[self.config].decode()
         self.assertEqual(1, text.count(RETRIES % 1))
-        self.config.write_text(text.replace(RETRIES % 1, RETRIES % number))
+        self.config.write_text(text.replace(RETRIES % 1, RETRIES % number) + f"on_change: {json.dumps(on_change)}\n")
 
     def key(self, old: str, new: str) -> None:
         """Another text in CLIProxyAPI's file."""
@@ -301,7 +313,7 @@ class Pending(WatchCase):
         self.assertEqual(before["cliproxyapi"], after["cliproxyapi"])
 
     def test_up_restart_and_profile_set_clear_what_they_applied(self) -> None:
-        for number, words in enumerate((("up",), ("restart",), ("service", "restart", "litellm")), 2):
+        for number, words in enumerate((("up",), ("service", "restart", "litellm")), 2):
             with self.subTest(words):
                 self.retries(number)
                 self.wait(lambda: self.now().pending, "pending")
@@ -400,14 +412,12 @@ class Invalid(WatchCase):
         self.assertEqual(before, self.pids())
 
 
-class ByItself(WatchCase):
-    """`on_change: apply`."""
+class OnChange(WatchCase):
+    """`on_change` decides what an edit that needs a restart does."""
 
-    on_change = "apply"
-
-    def test_an_edit_starts_the_operation_itself(self) -> None:
+    def test_apply_an_edit_starts_the_operation_itself(self) -> None:
         before, seq = self.pids(), self.now().seq
-        self.retries(2)
+        self.retries(2, "apply")
         [event] = self.wait(lambda: self.events("operation.finished", seq), "it is applied")
         self.assertTrue(event.data["ok"], event.message)
         self.assertEqual((), self.now().pending)
@@ -415,15 +425,9 @@ class ByItself(WatchCase):
         self.assertNotEqual(before["litellm"], after["litellm"])
         self.assertEqual(before["cliproxyapi"], after["cliproxyapi"])
 
-
-class Off(WatchCase):
-    """`on_change: "off"`."""
-
-    on_change = "off"
-
-    def test_an_edit_is_only_recorded_until_it_is_asked_for(self) -> None:
+    def test_off_an_edit_is_only_recorded_until_it_is_asked_for(self) -> None:
         before, seq = self.pids(), self.now().seq
-        self.retries(2)
+        self.retries(2, "off")
         self.key("port:", "debug: true\nport:")
         self.wait(lambda: self.events("config.changed", seq), "it is seen")
         self.wait(self.quiet, "nothing is told any more")

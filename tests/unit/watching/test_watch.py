@@ -85,7 +85,7 @@ class Ways(Case):
             for line in whole:
                 file.write(line)
                 file.flush()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # why: a slow writer is what is tried
         done = time.monotonic()
         at, changed = await asyncio.wait_for(self.told.get(), _DEADLINE_S)
         while not self.told.empty():
