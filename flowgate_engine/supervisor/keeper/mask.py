@@ -7,6 +7,9 @@ from . import wire
 MASK = b"********"
 #: A shorter value would blacken half the log; a secret this short protects nothing.
 SHORTEST = 4
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+#: A run of letters this long is hardly met by chance.
+_RARE = 8
 #: What a writer of JSON escapes that leaves other letters as they are.
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -16,17 +19,26 @@ def _forms(secret: str) -> set[bytes]:
     raw = secret.encode("utf-8", "surrogateescape")
     quoted = wire.dumps(secret)[1:-1]
     readable = "".join(_ESCAPES.get(character, character) for character in secret)
-    plain = b"-._~"
-    address = b"".join(bytes([b]) if bytes([b]).isalnum() or b in plain else b"%%%02X" % b for b in raw)
+    address = b"".join(bytes([b]) if b in _PLAIN else b"%%%02X" % b for b in raw)
     return {raw, quoted.encode(), readable.encode("utf-8", "surrogateescape"), address}
+
+
+def _needles(forms: set[bytes]) -> set[bytes]:
+    """What is searched for: if none of it is there, none of the forms is. The longest run that no form escapes, where
+    it is long enough to be rare: a search for each form would cost as much as all the rest."""
+    shortest = min(forms, key=len)
+    runs = bytes(b if b in _PLAIN else 32 for b in shortest).split()
+    run = max(runs, key=len, default=b"")
+    return {run} if len(run) >= _RARE and all(run in form for form in forms) else forms
 
 
 class Masker:
     """Replaces exact secrets in a stream of blocks."""
 
     def __init__(self, secrets: list[str]) -> None:
-        values = {form for secret in secrets if len(secret) >= SHORTEST for form in _forms(secret)}
-        self._secrets = sorted(values, key=len, reverse=True)
+        known = [_forms(secret) for secret in secrets if len(secret) >= SHORTEST]
+        self._secrets = sorted({form for forms in known for form in forms}, key=len, reverse=True)
+        self._needles = {needle for forms in known for needle in _needles(forms)}
         self._lines_only = not any(b"\n" in v for v in self._secrets)
         self._held = b""
 
@@ -39,7 +51,7 @@ class Masker:
             keep = len(data)  # no secret spans lines
         else:
             keep = self._hold_from(data, 0)
-        if not any(secret in data for secret in self._secrets):
+        if not any(needle in data for needle in self._needles):
             self._held = data[keep:]
             return data[:keep]
         return self._replace(data, keep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import random
 import resource
@@ -14,6 +15,7 @@ import time
 import unittest
 from pathlib import Path
 from unittest import mock
+from urllib.parse import quote
 
 from flowgate_engine.logs.index import Index
 from flowgate_engine.logs.read import Reader, files_of
@@ -59,6 +61,24 @@ class Masks(unittest.TestCase):
         self.assertEqual(masker.feed(b"ecret\n"), MASK + b"\n")
         self.assertEqual(masker.feed(b"sk-se"), b"")
         self.assertEqual(masker.flush(), MASK, "the beginning of a secret is not shown at the end either")
+
+    def test_forms_that_json_and_addresses_give_a_secret(self) -> None:
+        secret = 'k\u00e9y.*(longrun-1234)/"\n\\%+'
+        forms = [secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], quote(secret, safe="")]
+        self.assertEqual(len(set(forms)), 4)
+        for form in forms:
+            text = f"a {form} longrun-1234 {form[:-1]} z {form}".encode()
+            for cut in range(0, len(text), 3):
+                out = masked([secret, "other-secret"], [text[:cut], text[cut:]])
+                self.assertEqual(out, b"a ******** longrun-1234 " + form[:-1].encode() + b" z ********", (form, cut))
+
+    def test_secrets_of_which_one_begins_the_other_and_bytes_that_are_no_text(self) -> None:
+        secrets = ["prefix-of-it", "prefix-of-it-and-more", "\udcff\udcfe-not-utf-8", "umlaut-\u00e4\u00f6"]
+        text = b"\xff\x00prefix-of-it prefix-of-it-and-more prefix-of-it-and \xff\xfe-not-utf-8 umlaut-\xc3\xa4\xc3\xb6"
+        text += b" \xc3."
+        expected = b"\xff\x00******** ******** ********-and ******** ******** \xc3."
+        for cut in range(len(text) + 1):
+            self.assertEqual(masked(secrets, [text[:cut], text[cut:]]), expected, cut)
 
     def test_values_too_short_to_be_secrets_are_left(self) -> None:
         self.assertEqual(masked(["a", ""], [b"a banana\n"]), b"a banana\n")
