@@ -156,8 +156,10 @@ async def lines(folder: Path, count: int, max_size: int = 10_000_000) -> tuple[l
         pid = handle.keeper.pid
         measure.wait_until(lambda: (folder / "soak.log").exists(), 20, "the first line")
         seen = [(measure.pss_bytes(pid), descriptors(pid))]
-        (folder / "gate").touch()
-        found = await asyncio.to_thread(follow, folder / "soak.log", count)
+        with Reader(folder / "soak.log") as reader:
+            list(reader.history(last=0))  # from here on
+            (folder / "gate").touch()
+            found = await asyncio.to_thread(follow, reader, count)
         await asyncio.wait_for(handle.ended(), 60)
         seen.append((measure.pss_bytes(pid), descriptors(pid)))
         return seen, found
@@ -166,17 +168,15 @@ async def lines(folder: Path, count: int, max_size: int = 10_000_000) -> tuple[l
         await handle.release()
 
 
-def follow(log: Path, count: int) -> int:
+def follow(reader: Reader, count: int) -> int:
     """Read `count` lines as they come. Raises RuntimeError when one is missing, doubled or late."""
     found, until = 0, time.monotonic() + 30
-    with Reader(log) as reader:
-        list(reader.history(last=0, partial=False))
-        while found < count and time.monotonic() < until:
-            for line in reader.poll():
-                if int(line.text[:9]) != found:
-                    raise RuntimeError(f"line {found} was expected; {line.text!r} came")
-                found += 1
-                until = time.monotonic() + 30
+    while found < count and time.monotonic() < until:
+        for line in reader.poll():
+            if int(line.text[:9]) != found:
+                raise RuntimeError(f"line {found} was expected; {line.text!r} came")
+            found += 1
+            until = time.monotonic() + 30
     return found
 
 
@@ -190,34 +190,38 @@ def grown(before: Weight, after: Weight) -> list[str]:
     ]
 
 
+def restarts(count: int) -> list[Weight]:
+    """Restart a service, and print the table as it grows; what was weighed after the warm-up and later."""
+    weights = []
+    with DemoStack(litellm=False) as stack:
+        stack.run("up")
+        soak = Soak(stack)
+        print(f"{measure.machine()}\n")
+        print("| restarts | seconds | " + " | ".join(f.replace("_", " ") for f in Weight._fields) + " |")
+        print("|---:" * (len(Weight._fields) + 2) + "|")
+        begin = time.monotonic()
+        for step in sorted({WARM_UP, *(count * n // 10 for n in (1, 2, 4, 6, 8, 10))}):
+            while soak.done < step:
+                soak.restart()
+            weights.append(soak.weigh())
+            row = [str(step), f"{time.monotonic() - begin:.0f}", *map(shown, weights[-1])]
+            print(f"| {' | '.join(row)} |", flush=True)
+    return weights
+
+
 def main(argv: list[str] | None = None) -> int:
     """Print the table; exit code 1 when something grew."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.soak")
     parser.add_argument("--restarts", type=int, default=1000)
     parser.add_argument("--lines", type=int, default=1_000_000)
     given = parser.parse_args(argv)
-    with DemoStack(litellm=False) as stack:
-        stack.run("up")
-        soak = Soak(stack)
-        weights = [(0, soak.weigh())]
-        begin = time.monotonic()
-        steps = sorted({WARM_UP, *(given.restarts * n // 4 for n in (1, 2, 3, 4))})
-        for step in steps:
-            while soak.done < step:
-                soak.restart()
-            weights.append((step, soak.weigh()))
-        took = time.monotonic() - begin
+    weights = restarts(given.restarts)
     with tempfile.TemporaryDirectory(prefix="fgb") as name:
         memory, found = asyncio.run(lines(Path(name), given.lines))
-    print(f"{measure.machine()}; {given.restarts} restarts in {took:.0f} s\n")
-    print("| restarts | " + " | ".join(f.replace("_", " ") for f in Weight._fields) + " |")
-    print("|---:" * (len(Weight._fields) + 1) + "|")
-    for step, weight in weights:
-        print(f"| {step} | " + " | ".join(map(shown, weight)) + " |")
     print("\n| lines | keeper PSS, MB | descriptors |\n|---:|---:|---:|")
     for count, (size, open_files) in zip((0, found), memory, strict=True):
         print(f"| {count:,} | {size / 1e6:.1f} | {open_files} |")
-    wrong = grown(dict(weights)[WARM_UP], weights[-1][1])
+    wrong = grown(weights[0], weights[-1])
     if memory[1][0] > memory[0][0] + MEMORY_LIMIT or memory[1][1] > memory[0][1]:
         wrong.append("the keeper of the lines")
     if found != given.lines:
