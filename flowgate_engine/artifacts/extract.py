@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import lzma
@@ -51,12 +52,14 @@ def one(archive: Path, names: tuple[str, ...], target: Path, *, hint: str, cap: 
         raise BadArchiveError(f"{called or archive.name}: {error}", hint=hint) from error
     except _DAMAGE as error:
         target.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the archive's
+        if isinstance(error, OSError) and error.errno in _DISK:
             raise
         why = str(error) or type(error).__name__
         raise BadArchiveError(f"{called or archive.name} cannot be unpacked: {why}", hint=hint) from error
 
 
+#: Errors of the disk, not of the archive; a damaged zip leads to others, such as EINVAL for a seek.
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EACCES})
 #: What tarfile and zipfile raise over a damaged archive; RuntimeError is zipfile's word for an encrypted one.
 _PACKED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _DAMAGE = (*_PACKED, EOFError, OSError, ValueError, RuntimeError)

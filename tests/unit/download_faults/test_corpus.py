@@ -3,6 +3,7 @@
 import io
 import os
 import shlex
+import shutil
 import tempfile
 import unittest
 from contextlib import redirect_stderr, redirect_stdout
@@ -25,10 +26,12 @@ class Case(unittest.TestCase):
     """A workspace with the old version installed, from a GitHub that is about to fail."""
 
     github: Github
+    template: Path
 
     @classmethod
     def setUpClass(cls) -> None:
         cls.github = cls.enterClassContext(Github({}))
+        cls.template = Path(cls.enterClassContext(tempfile.TemporaryDirectory())) / "template"
 
     def setUp(self) -> None:
         self.enterContext(mock.patch.dict(os.environ))
@@ -50,9 +53,14 @@ class Case(unittest.TestCase):
         )
         self.workspace, self.config = make_workspace(self.root, services)
         self.home = self.workspace.artifacts / "cliproxyapi"
-        old = self.run_once(OLD).artifact
-        assert old is not None
-        self.old = old
+        if not self.template.exists():
+            self.assertIsNone(self.run_once(OLD).error)
+            shutil.copytree(self.workspace.artifacts, self.template / "artifacts")
+            shutil.copy2(self.workspace.pins, self.template)
+        else:
+            shutil.copytree(self.template / "artifacts", self.workspace.artifacts)
+            shutil.copy2(self.template / self.workspace.pins.name, self.workspace.pins)
+        self.old = store.every(self.workspace)[0]
 
     def fetcher(self, **settings: Any) -> Fetcher:
         """The real one, with a clock that need not be waited for."""
