@@ -164,6 +164,13 @@ def _warnings(document: Document) -> Iterator[Problem]:
             place,
             hints.add(place, f'api-keys: ["{_KEY}"]'),
         )
+    if not value.get("auth-dir"):
+        place = document.nearest(("auth-dir",))
+        yield Problem(
+            "no `auth-dir`: accounts are looked for in .flowgate/auth, not where CLIProxyAPI by itself keeps them",
+            place,
+            hints.add(place, 'auth-dir: "~/.cli-proxy-api"'),
+        )
     management = value.get("remote-management") or {}
     if management.get("allow-remote") is True:
         place = document.place(("remote-management", "allow-remote"))

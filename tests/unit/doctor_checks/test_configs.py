@@ -37,7 +37,7 @@ class Config(Examined):
         _, backend, found = configs.read(self.workspace)
         self.assertIsNone(backend)
         self.assertEqual([OK, FAIL], [finding.result for finding in found])
-        self.workspace.cliproxyapi_config.write_text('port: 8317\napi-keys: ["os.environ/K"]\n', encoding="utf-8")
+        self.workspace.cliproxyapi_config.write_text('port: 8317\nauth-dir: a\napi-keys: ["os.environ/K"]\n', encoding="utf-8")
         _, backend, found = configs.read(self.workspace)
         self.assertIsNotNone(backend)
         self.assertEqual([OK, OK], [finding.result for finding in found])
@@ -82,7 +82,7 @@ class Network(Examined):
 
     def test_the_backends_management(self) -> None:
         self.edit("enabled: false", "enabled: true")
-        text = 'api-keys: ["os.environ/K"]\nremote-management:\n  allow-remote: true\n'
+        text = 'auth-dir: a\napi-keys: ["os.environ/K"]\nremote-management:\n  allow-remote: true\n'
         self.workspace.cliproxyapi_config.write_text(text, encoding="utf-8")
         finding = self.one(configs.network(self.look()), WARN)
         self.assertIn("management", finding.message)

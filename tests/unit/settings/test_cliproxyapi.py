@@ -61,7 +61,7 @@ class Types(unittest.TestCase):
         self.assertEqual([1, 2, 3, 3], [p.place.line for p in caught.exception.problems if p.place])
 
     def test_unknown_keys_and_empty_ones_are_its_own_business(self) -> None:
-        text = "api-keys: [abc]\nport:\nremote-management:\nnew-thing: {a: [1]}\n"
+        text = "api-keys: [abc]\nauth-dir: a\nport:\nremote-management:\nnew-thing: {a: [1]}\n"
         self.assertEqual((), parse_cliproxyapi(text.encode(), "c").warnings)
 
     def test_not_a_mapping(self) -> None:
@@ -71,7 +71,14 @@ class Types(unittest.TestCase):
     def test_open_doors_are_warnings(self) -> None:
         text = "remote-management:\n  allow-remote: true\n"
         messages = [w.message for w in parse_cliproxyapi(text.encode(), "c").warnings]
-        self.assertEqual(2, len(messages))
+        self.assertEqual(3, len(messages))
+
+    def test_accounts_that_would_not_be_found_are_a_warning_that_its_hint_ends(self) -> None:
+        text = "api-keys: [abc]\nport: 8317\n"
+        warnings = parse_cliproxyapi(text.encode(), "c").warnings
+        self.assertEqual(1, len(warnings))
+        self.assertIn(".flowgate/auth", warnings[0].message)
+        self.assertEqual((), parse_cliproxyapi(edit(text, warnings[0].hint or "").encode(), "c").warnings)
 
 
 class Disk(ConfigCase):
