@@ -16,6 +16,8 @@ from .recover import Recovery
 
 #: How many events are kept.
 EVENTS_KEPT = 20_000
+#: How many changes are kept.
+OPERATIONS_KEPT = 1000
 #: Old events are removed at every so many new ones.
 _PRUNE_EVERY = 500
 
@@ -132,7 +134,14 @@ class Journal:
         """Write, durably, that a change begins; its number. `args` must hold no secret."""
         sql = "INSERT INTO operations (kind, state, services, args, started_at) VALUES (?, 'running', ?, ?, ?)"
         values = (kind, json.dumps(list(services)), json.dumps(args or {}), time.time())
-        return self._db.write(lambda c: int(c.execute(sql, values).lastrowid or 0), durable=True)
+
+        def work(connection: sqlite3.Connection) -> int:
+            number = int(connection.execute(sql, values).lastrowid or 0)
+            old = "DELETE FROM operations WHERE id <= ? AND state <> 'running'"
+            connection.execute(old, (number - OPERATIONS_KEPT,))
+            return number
+
+        return self._db.write(work, durable=True)
 
     def set_operation_message(self, number: int, message: str) -> None:
         """What the change does now, for whoever looks."""

@@ -135,6 +135,15 @@ class Events(StoreCase):
         self.assertEqual([e.seq for e in store.events()], [8, 9, 10, 11, 12])
         self.assertEqual(store.append_event("service.state", "next"), 13)
 
+    def test_old_operations_go_but_none_that_is_under_way(self) -> None:
+        store = self.open()
+        first = store.start_operation("restart", ["litellm"])
+        with mock.patch.object(journal, "OPERATIONS_KEPT", 3):
+            for _ in range(6):
+                number = store.start_operation("restart", ["litellm"])
+                store.finish_operation(number, "done")
+        self.assertEqual([o.id for o in store._operations("", (), 100)], [number, number - 1, number - 2, first])
+
     def test_writers_of_several_threads_and_connections_lose_nothing(self) -> None:
         stores = [self.open(), self.open()]
         numbers: list[int | None] = []
