@@ -63,6 +63,8 @@ class Run(NamedTuple):
     answers: list[float]
     memory_before: int = 0
     memory_after: int = 0
+    cpu: float = 0.0
+    """Seconds of the one that takes the lines."""
 
 
 def total(folder: Path, name: str) -> int:
@@ -136,10 +138,11 @@ def ours(size: int, mask: list[str]) -> Run:
             keeper = handles[1].keeper
             assert keeper is not None
             await asyncio.to_thread(measure.wait_until, lambda: answers(port), 20, "the other service", 0.01)
-            before = measure.pss_bytes(keeper.pid)
+            before, used = measure.pss_bytes(keeper.pid), measure.cpu_seconds(keeper.pid)
             seconds, seen = await asyncio.to_thread(watch, folder, port, size)
             await asyncio.wait_for(handles[1].ended(), 20)
-            return Run(size / MEGABYTE / seconds, seen, before, measure.pss_bytes(keeper.pid))
+            used = measure.cpu_seconds(keeper.pid) - used
+            return Run(size / MEGABYTE / seconds, seen, before, measure.pss_bytes(keeper.pid), used)
         finally:
             for handle in handles:
                 await handle.stop(0, 1)
@@ -172,9 +175,10 @@ stdout_logfile_backups={KEEP}
 """
         with Supervisord(folder, 0, more) as rival:
             measure.wait_until(lambda: answers(port), 20, "the other service", 0.01)
-            before = measure.pss_bytes(rival.process.pid)
+            before, used = measure.pss_bytes(rival.process.pid), measure.cpu_seconds(rival.process.pid)
             seconds, seen = watch(folder, port, size)
-            return Run(size / MEGABYTE / seconds, seen, before, measure.pss_bytes(rival.process.pid))
+            used = measure.cpu_seconds(rival.process.pid) - used
+            return Run(size / MEGABYTE / seconds, seen, before, measure.pss_bytes(rival.process.pid), used)
 
 
 def answers(port: int) -> bool:
@@ -211,13 +215,13 @@ def main(argv: list[str] | None = None) -> int:
     rows = measure.take_turns({name: one(name, run) for name, run in contestants.items()}, given.rounds)
     print(f"{measure.machine()}; {given.rounds} rounds of {given.megabytes} MB\n")
     print(measure.table("a flood of log lines", "MB/s", rows))
-    print(
-        "\n| during it | the other service answers in, ms | at worst | PSS before and after, MB |\n|---|---:|---:|---:|"
-    )
+    print("\n| during it | the other service answers in, ms | at worst | PSS before and after, MB | its CPU, s |")
+    print("|---|---:|---:|---:|---:|")
     for name, seen in runs.items():
         times = [t for run in seen for t in run.answers]
+        cpu = statistics.median(run.cpu for run in seen)
         memory = f"{seen[-1].memory_before / 1e6:.1f}, {seen[-1].memory_after / 1e6:.1f}"
-        print(f"| {name} | {statistics.median(times):.1f} | {max(times):.1f} | {memory} |")
+        print(f"| {name} | {statistics.median(times):.1f} | {max(times):.1f} | {memory} | {cpu:.2f} |")
     growth = max(
         run.memory_after - run.memory_before for name, seen in runs.items() if name != "supervisord" for run in seen
     )
