@@ -60,7 +60,7 @@ class Watcher:
         self.known: Contents = {}
         """What the files held when they were last looked at."""
         self.watching = asyncio.Event()
-        """Set while the kernel tells of changes."""
+        """Set while every change from now on is told."""
 
     def follow(self, files: Iterable[Path]) -> None:
         """Watch these from now on. A file that is new here counts as seen."""
@@ -80,6 +80,7 @@ class Watcher:
                     new = await self._settled()
                     changed = frozenset(p for p, held in new.items() if self.known.get(p, held) != held)
                     self.known = new
+                    self.watching.set()
                     if changed:
                         yield changed
                     if self._other.is_set() or await asyncio.to_thread(survey, self._files) != ground:
@@ -102,7 +103,6 @@ class Watcher:
             notice = asyncio.ensure_future(anext(notices))
             try:
                 await asyncio.sleep(0)  # now the kernel watches: what changes from here on is told
-                self.watching.set()
                 while True:
                     yield
                     await asyncio.wait({notice, other}, return_when=asyncio.FIRST_COMPLETED)

@@ -27,7 +27,6 @@ PENDING = "pending"
 ENGINE = ("probes", "restart", "stop", "logs")
 #: Texts for one service; more are counted.
 SHOWN = 12
-_LENGTH = 60
 _PLAIN = ("version", "host", "port", "handover")
 
 
@@ -124,8 +123,7 @@ def _text(path: Sequence[Any], kind: str, old: Any, new: Any) -> str:
 
 def _value(value: Any) -> str:
     """A masked value, short."""
-    text = mask.word(value if isinstance(value, str) else json.dumps(value, ensure_ascii=True, default=str))
-    return text if len(text) <= _LENGTH else text[: _LENGTH - 3] + "..."
+    return mask.word(value if isinstance(value, str) else json.dumps(value, ensure_ascii=True, default=str))
 
 
 def _short(texts: Sequence[str]) -> tuple[str, ...]:
