@@ -15,6 +15,10 @@ from .ground import RunnerError
 
 #: Seconds an idle kept connection stays open, as LiteLLM's `--keepalive_timeout`; uvicorn's own default.
 KEEP_ALIVE = 5
+#: Turns of the loop from an accepted socket to a connection that uvicorn knows: three in Python 3.11, with room.
+TURNS = 8
+#: Seconds after closing in which a connection may still appear.
+SETTLE = 0.05
 
 
 class Listener:
@@ -51,11 +55,20 @@ class Listener:
             raise RunnerError(f"this uvicorn cannot be run on a held socket: {error}") from error
 
     async def stop_accepting(self) -> None:
-        """Close the listening socket in this process and let connections that were just accepted appear."""
+        """Close the listening socket in this process, and lose nobody who was accepted before.
+
+        asyncio accepts in one turn of its loop and attaches the connection in the next; a server that is closed in
+        between drops it without a word (`Server._attach` asserts, and outside debug mode that is swallowed), and the
+        client sees a reset when the process ends: 19 of 116,000 requests in 120 changes of hands. So: accept no
+        more, let what was accepted attach, then close. uvloop attaches at once, and knows no reader here.
+        """
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
         for server in self._server.servers:
             server.close()
         self._socket.close()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(SETTLE)
 
     def busy(self) -> bool:
         """True while a connection is open or a request is still being worked on."""
