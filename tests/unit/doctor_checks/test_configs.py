@@ -37,7 +37,9 @@ class Config(Examined):
         _, backend, found = configs.read(self.workspace)
         self.assertIsNone(backend)
         self.assertEqual([OK, FAIL], [finding.result for finding in found])
-        self.workspace.cliproxyapi_config.write_text('port: 8317\nauth-dir: a\napi-keys: ["os.environ/K"]\n', encoding="utf-8")
+        self.workspace.cliproxyapi_config.write_text(
+            'port: 8317\nauth-dir: a\napi-keys: ["os.environ/K"]\n', encoding="utf-8"
+        )
         _, backend, found = configs.read(self.workspace)
         self.assertIsNotNone(backend)
         self.assertEqual([OK, OK], [finding.result for finding in found])
