@@ -132,7 +132,7 @@ def find(config: str | None, start: Path | None = None) -> Workspace:
     if config is not None:
         chosen = workspace_of(Path(config))
         # what lies there and is no file is told by whoever reads it
-        if not os.path.lexists(chosen.config):
+        if not os.path.lexists(chosen.config) and not chosen.database.is_file():
             import shlex  # late: only errors need it
 
             raise ConfigError(
@@ -144,7 +144,8 @@ def find(config: str | None, start: Path | None = None) -> Workspace:
     here = Path.cwd() if start is None else start
     for folder in (here, *here.parents):
         candidate = folder / "config" / CONFIG_NAME
-        if candidate.is_file():
+        # a config that was deleted leaves what runs from it, and `status` has to tell
+        if candidate.is_file() or workspace_of(candidate).database.is_file():
             return workspace_of(candidate)
     if user_config().is_file():
         return workspace_of(user_config())

@@ -132,6 +132,7 @@ class Seen(WatchCase):
                 self.assertLess(self.seen(path.unlink, path), SEEN_S)
                 [warning] = self.wait(lambda: self.now().warnings, "a warning")
                 self.assertIn(f"{path}: there is no such file", warning)
+                self.assertIn("there is no such file", self.stack.run("status").out)
                 self.assertEqual(200, self.stack.complete()[0])
                 self.assertLess(self.seen(lambda: path.write_bytes(self.files[path]), path), SEEN_S)  # noqa: B023
                 self.wait(lambda: not self.now().warnings, "no warning any more")
