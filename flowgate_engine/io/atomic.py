@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from .faults import point
@@ -30,7 +29,7 @@ def write(path: Path, data: bytes, *, mode: int | None = None, durable: bool = T
             mode = path.stat().st_mode & 0o7777
         except FileNotFoundError:
             mode = 0o600
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
@@ -52,7 +51,7 @@ def write(path: Path, data: bytes, *, mode: int | None = None, durable: bool = T
 
 def write_new(path: Path, data: bytes, *, mode: int = 0o600) -> bool:
     """Make `path` with `data` unless it exists; True when it was made. Never overwrites."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
