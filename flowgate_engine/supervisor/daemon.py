@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ from .request import ORDER
 VERSION = version()
 #: Exit code of a supervisor that found another one at work. Not an error: flock picks the winner.
 ALREADY = 0
+#: Threads for what takes long: reading configs, looking through `/proc`.
+WORKERS = 2
 
 
 class Daemon:
@@ -177,6 +180,8 @@ def start_up(workspace: Workspace) -> int:
     with contextlib.closing(open_database(workspace)) as store:
 
         async def live() -> None:
+            # each thread that reads configs keeps the most it ever needed, some 6 MB: six of them took 35 MB more
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKERS))
             daemon = Daemon(Ground(workspace, store))
             atomic.private_folder(workspace.socket.parent)
             faults.point("supervisor.before-socket")
