@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 TEXT = "Hello from the far end."
+GATE_S = 30.0
 
 
 class Upstream:
@@ -19,6 +20,9 @@ class Upstream:
         """Bodies of the completions asked for so far."""
         self.paths: list[str] = []
         """Where they were sent, and what else was asked."""
+        self.gate = threading.Event()
+        """While it is clear, requests are taken and not answered, for GATE_S seconds at most."""
+        self.gate.set()
         owner = self
 
         class Handler(_Handler):
@@ -55,6 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
         self.upstream.paths.append(self.path)
         self.upstream.requests.append(body)
+        self.upstream.gate.wait(GATE_S)
         if self.path != "/v1/chat/completions":
             self._send(404, "application/json", b'{"error":{"message":"only chat completions are spoken here"}}')
         elif body.get("stream"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -60,8 +61,9 @@ class FileLock:
             "owner": owner,
             "since": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         }
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, json.dumps(document).encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk it is held all the same; only nobody is told by whom
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, json.dumps(document).encode(), 0)
 
     def release(self) -> None:
         """Give it back; nothing happens when it is not held."""

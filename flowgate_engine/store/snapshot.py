@@ -74,8 +74,11 @@ def _build(workspace: Workspace, store: Store, now: float, extra: Sequence[str])
 def _supervisor(workspace: Workspace, now: float) -> tuple[Supervisor, str | None]:
     """The daemon, and words for it when it is gone without having been stopped."""
     raw = keepers.read_json(workspace.supervisor_file)
-    if raw is None or not isinstance(raw.get("pid"), int):
-        return _by_lock(workspace), None
+    if not keepers.alive(raw):
+        holder = _by_lock(workspace)
+        if raw is None or holder.state == "running":
+            return holder, None
+    assert raw is not None  # else it is not alive
     since = raw.get("started_at")
     version, address = raw.get("version"), raw.get("socket")
     if keepers.alive(raw):

@@ -126,10 +126,13 @@ def application(backend: Backend) -> Starlette:
         Route("/v1/operations/{number:int}", operation),
         Route("/v1/shutdown", shutdown, methods=["POST"]),
     ]
-    return Starlette(routes=routes, exception_handlers={FlowgateError: _report})
+    return Starlette(routes=routes, exception_handlers={FlowgateError: _report, OSError: _report})
 
 
 async def _report(_request: Request, error: Exception) -> Response:
+    if isinstance(error, OSError):  # such as a disk that is full
+        where = f" ({error.filename})" if error.filename else ""
+        error = FlowgateError(f"{error.strerror or error}{where}", hint=f"df -h {error.filename or '.'}")
     assert isinstance(error, FlowgateError)
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
     return JSONResponse({"error": error.as_dict()}, status_code=status)

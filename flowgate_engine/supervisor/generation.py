@@ -126,13 +126,10 @@ class Generation:
         point("generation.recorded")
         inherited = listener if made.inherit_socket else None
         try:
-            handle = await keeperclient.start(folder, document, inherited, env=environment.base(os.environ))
+            handle = await _start(folder, document, inherited)
         except FlowgateError:
-            saved = await _save(folder, document, inherited)
-            if saved is None:
-                ground.store.end_generation(name, number)
-                raise
-            handle = saved
+            ground.store.end_generation(name, number)
+            raise
         point("generation.started")
         error = handle.status.get("error")
         if error:
@@ -336,15 +333,27 @@ class Generation:
         self.handle.close()
 
 
-async def _save(
+async def _start(
     folder: Path, document: Mapping[str, Any], listener: socket.socket | None
-) -> keeperclient.KeeperHandle | None:
-    """After a start that failed: the child may run, and no second one may beside it. Another keeper, or its end."""
+) -> keeperclient.KeeperHandle:
+    """A keeper with its child. One that is killed on the way is followed by another, once.
+
+    The child may run although its keeper is gone: it gets another keeper, or its end. No second one beside it.
+    """
+    env = environment.base(os.environ)
     try:
-        return await keeperclient.adopt(folder, document, listener, env=environment.base(os.environ))
-    except FlowgateError:
-        await asyncio.to_thread(end_marked, [str(document["instance"])])
-        return None
+        return await keeperclient.start(folder, document, listener, env=env)
+    except FlowgateError as error:
+        try:
+            saved = await keeperclient.adopt(folder, document, listener, env=env)
+        except FlowgateError:
+            await asyncio.to_thread(end_marked, [str(document["instance"])])
+            raise error from None
+        if saved is not None:
+            return saved
+        if not isinstance(error, keeperclient.KeeperGoneError):
+            raise
+    return await keeperclient.start(folder, document, listener, env=env)
 
 
 def _socket_of(child: processes.Identity | None) -> socket.socket | None:

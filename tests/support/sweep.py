@@ -28,6 +28,8 @@ from tests.support.stack import DemoStack
 ENGINE = Path(__file__).resolve().parents[2] / "flowgate_engine"
 SERVICES = ("litellm", "cliproxyapi")
 BUSY = 4
+#: Visited only when something takes long, and not in each round.
+UNHURRIED: frozenset[str] = frozenset()
 
 
 def points() -> set[str]:
@@ -107,7 +109,7 @@ class Circle:
     def plain(self, step: Step) -> list[Case]:
         """One step without a kill; what may be killed in it."""
         self.trace.write_text("")
-        self._check(step, lambda: self._go(step))
+        self.check(step, lambda: self._go(step))
         visits: dict[tuple[str, str], dict[str, int]] = {}
         for line in self.trace.read_text().splitlines():
             role, point, pid = line.split(" ")
@@ -125,7 +127,7 @@ class Circle:
         step = CIRCLE[case.step]
         self.order.write_text(case.order)
         try:
-            self._check(step, lambda: self._go(step, killed=case.role))
+            self.check(step, lambda: self._go(step, killed=case.role))
             return not self.order.exists()
         finally:
             self.order.unlink(missing_ok=True)
@@ -149,7 +151,8 @@ class Circle:
         os.kill(victim, signal.SIGKILL)
         self.stack.wait(lambda: kernel.start_ticks(victim) is None, f"{step.kill} is dead")
 
-    def _check(self, step: Step, go: Callable[[], None]) -> None:
+    def check(self, step: Step, go: Callable[[], None]) -> None:
+        """Do it, look, do what leads there, and look whether it is so. AssertionError where it is not."""
         before = self.leaders()
         go()
         self.truth()

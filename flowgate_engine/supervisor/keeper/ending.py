@@ -23,10 +23,12 @@ FIRST_LOOK, LAST_LOOK = 0.002, 0.1
 class Ending:
     """Ends one child, asked or not. `done(left)` is called when the sweep is over, also when the child lives still."""
 
-    def __init__(self, loop: Loop, child: Child, done: Callable[[list[int]], None]) -> None:
+    def __init__(self, loop: Loop, child: Child, done: Callable[[list[int]], None], say: Callable[[str], None]) -> None:
         self._loop = loop
         self._child = child
         self._done = done
+        self._say = say
+        self._asked_at = 0.0
         self._deadline: float | None = None
         self._verify_until = 0.0
         self._dead = False
@@ -37,10 +39,16 @@ class Ending:
         if self._dead or self._verify_until > time.monotonic():
             return  # the sweep is on its way
         if self._deadline is None:
+            self._asked_at = time.monotonic()
             self._child.signal_group(SIGTERM)
             point("keeper.term-sent")
         self._deadline = moment if self._deadline is None else min(self._deadline, moment)
-        self._loop.after("kill", max(0.0, self._deadline - time.monotonic()), self._kill)
+        self._loop.after("kill", max(0.0, self._deadline - time.monotonic()), self._impatient)
+
+    def _impatient(self) -> None:
+        waited = time.monotonic() - self._asked_at
+        self._say(f"it did not end in {waited:.1f} s after SIGTERM: SIGKILL")
+        self._kill()
 
     def exited(self) -> None:
         """The child is dead: end whoever it left."""

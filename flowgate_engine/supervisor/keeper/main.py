@@ -106,7 +106,7 @@ class Keeper:
     def _running(self) -> None:
         child = self.child
         assert child is not None
-        self.ending = Ending(self.loop, child, self._swept)
+        self.ending = Ending(self.loop, child, self._swept, self.say)
         self.fields["state"] = status.RUNNING
         self.fields["child"] = {"pid": child.pid, "start_ticks": child.ticks, "boot_id": child.boot}
         self.changed()
