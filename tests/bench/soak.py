@@ -38,12 +38,13 @@ DATABASE_LIMIT = 16_000_000
 WARM_UP = 12
 #: argv: how many lines, and the file that starts them when it appears. Line by line, as a service writes.
 LINES = """
-import os, sys, time
+import os, signal, sys, time
 os.write(1, b"up\\n")
 while not os.path.exists(sys.argv[2]):
     time.sleep(0.005)
 for number in range(int(sys.argv[1])):
     os.write(1, b"%09d a line of the soak, as long as an access log has them: 200 | 812 ms | POST\\n" % number)
+signal.pause()
 """
 
 
@@ -160,7 +161,6 @@ async def lines(folder: Path, count: int, max_size: int = 10_000_000) -> tuple[l
             list(reader.history(last=0))  # from here on
             (folder / "gate").touch()
             found = await asyncio.to_thread(follow, reader, count)
-        await asyncio.wait_for(handle.ended(), 60)
         seen.append((measure.pss_bytes(pid), descriptors(pid)))
         return seen, found
     finally:

@@ -139,6 +139,14 @@ class Shown(unittest.TestCase):
             b"AIzaSyA1234567890abcdefghij": "AIza********",
             b"ghp_abcdefghijklmnopqrstuvwxyz": "ghp_********",
             b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIi.sig_1": "eyJ********",
+            b"AUTHORIZATION: BASIC dXNlcjpwYXNz": "AUTHORIZATION: BASIC ********",
+            b'{"msg": "{\\"api_key\\": \\"abcdefgh\\"}"}': '{"msg": "{\\"api_key\\": \\"********\\"}"}',
+            b"Client-Secret = abcdef1 Passwd: abcdef2": "Client-Secret = ******** Passwd: ********",
+            b"auth_token=abcdef3;MASTER_KEY=abcdef4": "auth_token=********;MASTER_KEY=********",
+            b"AKIAABCDEFGHIJKLMNOP": "AKIA********",
+            b"hf_abcdefghijklmnopqrstuv": "hf_********",
+            b"gsk_abcdefghijklmnopqrstuv": "gsk_********",
+            b"max_tokens: 1024000": "max_tokens: 1024000",
             b"task-runner asked http://host/path@1": "task-runner asked http://host/path@1",
         }
         for raw, expected in cases.items():
