@@ -9,14 +9,12 @@ import time
 import unittest
 from pathlib import Path
 
-from tests.support import pairs, sweep
+from tests.support import circle, pairs, sweep
 from tests.support.stack import DemoStack
 
 #: Seconds after which no further round is begun, and the seed of the share: another one a day.
 BUDGET = 25.0
 SEED = int(os.environ.get("FLOWGATE_SWEEP_SEED") or time.strftime("%Y%m%d"))
-#: Points of commands that start and stop nothing; their kills are shown by the tests of these commands.
-ELSEWHERE = ("adopt.", "artifacts.", "edits.", "extract.", "github.", "http.", "init.", "pins.", "reload.", "store.")
 
 
 class KillSweep(unittest.TestCase):
@@ -24,20 +22,20 @@ class KillSweep(unittest.TestCase):
 
     def test_every_point_is_visited_and_a_share_of_the_kills_is_survived(self) -> None:
         folder = Path(self.enterContext(tempfile.TemporaryDirectory(prefix="flowgate-sweep-")))
-        stack = self.enterContext(DemoStack(env=sweep.environment(folder)))
-        circle = sweep.Circle(stack, folder)
-        cases = [case for step in sweep.CIRCLE for case in circle.plain(step)]
-        wanted = {name for name in sweep.points() if not name.startswith(ELSEWHERE)}
-        self.assertEqual(wanted - {case.point for case in cases}, sweep.UNHURRIED, "points that nobody visits")
+        stack = self.enterContext(DemoStack(env=circle.environment(folder)))
+        round_ = circle.Circle(stack, folder)
+        cases = [case for step in circle.CIRCLE for case in round_.plain(step)]
+        wanted = {name for name, file in sweep.points().items() if not file.startswith(tuple(sweep.ELSEWHERE))}
+        self.assertEqual(wanted - {case.point for case in cases}, set(), "points that no step visits")
         random.Random(SEED).shuffle(cases)
         until = time.monotonic() + BUDGET
         for chosen in sweep.rounds(cases):
             for number, case in enumerate(chosen):
                 with self.subTest(case=str(case), seed=SEED):
                     if case is None:
-                        circle.plain(sweep.CIRCLE[number])
+                        round_.plain(circle.CIRCLE[number])
                     else:
-                        circle.run(case)
+                        round_.run(case)
             if time.monotonic() > until:
                 return
 
@@ -47,14 +45,14 @@ class Pairs(unittest.TestCase):
 
     def test_a_share_of_the_pairs_is_survived(self) -> None:
         folder = Path(self.enterContext(tempfile.TemporaryDirectory(prefix="flowgate-sweep-")))
-        stack = self.enterContext(DemoStack(env=sweep.environment(folder)))
-        circle = sweep.Circle(stack, folder)
+        stack = self.enterContext(DemoStack(env=circle.environment(folder)))
+        round_ = circle.Circle(stack, folder)
         every = pairs.every_pair()
         random.Random(SEED).shuffle(every)
         until = time.monotonic() + BUDGET
         for pair in every:
             with self.subTest(pair=str(pair), seed=SEED):
-                pairs.Pairs(circle).run(pair)
+                pairs.Pairs(round_).run(pair)
             if time.monotonic() > until:
                 return
 

@@ -22,8 +22,8 @@ from typing import NamedTuple
 from flowgate_engine.demo.workspace import FAR_MODEL
 from flowgate_engine.io import kernel
 from flowgate_engine.store.lost import mark_of
+from tests.support.circle import BOTH, Circle, Step
 from tests.support.stack import DemoStack
-from tests.support.sweep import BOTH, Circle, Step
 
 VICTIMS = ("keeper", "supervisor", "service", "child", "client")
 MOMENTS = {
