@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import time
 import uuid
@@ -266,6 +267,9 @@ class Generation:
                 self._final = await asked.stop(max(0.0, until - time.monotonic()), kill_after)
             except keeperclient.KeeperGoneError:
                 await self._go_on_without(asked)
+            except FlowgateError:  # it hangs: another keeper ends what this one could not
+                if asked.keeper is None or not processes.send(asked.keeper, signal.SIGKILL):
+                    raise
         await self.finish()
 
     async def _go_on_without(self, dead: keeperclient.KeeperHandle) -> None:

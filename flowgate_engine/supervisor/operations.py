@@ -214,7 +214,10 @@ class Operations:
             words = ", ".join(f"{t.service} to be {'ready' if t.wanted == UP else 'stopped'}" for t in step)
             self.ground.emit("operation.progress", f"waiting for {words}", data={"id": number})
         limit = max(self._limit(k) for k in kept)
-        await self.ground.until(lambda: all(k.settled() or _hopeless(k, patience) for k in kept), limit)
+        before = {k.name: k.exits_in_epoch for k in kept}  # it may have run for days, and been killed now and then
+        await self.ground.until(
+            lambda: all(k.settled() or _hopeless(k, before[k.name] + patience) for k in kept), limit
+        )
         return [k for k in kept if not k.succeeded()]
 
     def _desire(self, step: tuple[Target, ...]) -> None:
@@ -302,6 +305,6 @@ def _now(kept: Kept) -> Now:
     return Now(kept.wanted, kept.epoch, kept.state, kept.spec.digest() if kept.spec else None, waiting)
 
 
-def _hopeless(kept: Kept, patience: int) -> bool:
+def _hopeless(kept: Kept, exits: int) -> bool:
     """It keeps ending: waiting until the crash loop is called one helps nobody."""
-    return kept.wanted == UP and kept.exits_in_epoch >= patience and kept.state != states.READY
+    return kept.wanted == UP and kept.exits_in_epoch >= exits and kept.state != states.READY

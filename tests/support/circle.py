@@ -121,6 +121,7 @@ class Circle:
         if step.kill.startswith("edit"):
             self._edit(step.kill)
             return
+        self.stack.wait(lambda: self.stack.status()["supervisor"]["pid"], "a supervisor: one may have died late")
         status = self.stack.status()
         if step.kill == "socket":  # the next supervisor has to ask its keeper for another one
             litellm = self.stack.service("litellm")["generation"]
