@@ -131,7 +131,7 @@ async def _measure(kept: Kept, live: Generation) -> None:
     counters: dict[str, object] = {}
     if live.control_socket:
         try:
-            counters = dict(await probing.runner_status(live.control_socket))
+            counters = dict(await probing.runner_status(live.control_socket, health=False))
         except FlowgateError:
             counters = {}
 
