@@ -10,12 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import unittest
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from flowgate_engine.demo.workspace import FAR_MODEL
 from flowgate_engine.io import kernel
 from tests.support.keepers import KeeperCase
 from tests.support.processes import in_time, python, text, wait_async
@@ -78,6 +80,7 @@ class LazyInit(unittest.TestCase):
     def test_zombies_of_a_lazy_init_are_dead_to_us(self) -> None:
         code = """
 import os, signal, subprocess, sys, time
+from flowgate_engine.demo.workspace import FAR_MODEL
 from flowgate_engine.io import kernel, processes
 orphan = int(subprocess.run([sys.executable, '-c', '''
 import os, signal
@@ -148,6 +151,31 @@ class HardStack(unittest.TestCase):
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
+
+
+class Draining(HardStack):
+    """A generation that drains beside its successor."""
+
+    def test_a_new_supervisor_keeps_the_successor_while_the_old_one_drains(self) -> None:
+        self.stack.upstream.gate.clear()
+        self.addCleanup(self.stack.upstream.gate.set)
+        before, answers = len(self.stack.upstream.requests), []
+        asking = threading.Thread(target=lambda: answers.append(self.stack.complete(FAR_MODEL)))
+        asking.start()
+        self.stack.wait(lambda: len(self.stack.upstream.requests) > before, "a request in flight")
+        old = self.stack.pid("litellm")
+        self.stack.run("profile", "set", "cost")
+        new, supervisor = self.stack.pid("litellm"), self.supervisor()
+        os.kill(supervisor, signal.SIGKILL)
+        os.kill(new, signal.SIGKILL)
+        self.stack.wait(lambda: self.stack.service("litellm")["pid"] not in (None, old, new), "litellm is back", 6)
+        self.assertIsNotNone(kernel.start_ticks(old), "it drains still, else this shows nothing")
+        self.stack.upstream.gate.set()
+        asking.join(30)
+        self.assertEqual([status for status, _ in answers], [200])
+        self.stack.wait_ready()
+        self.stack.wait(lambda: self.leaders() == sorted(self.pids().values()), "the old one has ended")
+        self.stack.run("profile", "set", "balanced")
 
 
 class Lies(HardStack):
