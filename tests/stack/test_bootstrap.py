@@ -100,6 +100,7 @@ class Tampering(Case):
                 inner = path.relative_to(artifact.folder).as_posix()
                 self.assertIn(f"{inner} has changed", store.verify(artifact)[0])
                 path.write_bytes(good)
+                path.chmod(info.st_mode)
         self.assertEqual((), store.verify(artifact))
         (site / "litellm_init.pth").write_text("import os\n")
         self.assertIn("litellm_init.pth was added: it runs at every start of Python", store.verify(artifact)[0])
