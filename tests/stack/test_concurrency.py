@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import signal
@@ -11,8 +13,9 @@ from typing import Any
 from unittest import mock
 
 from flowgate_engine import engine
+from flowgate_engine.cli.main import main
 from flowgate_engine.errors import FlowgateError
-from flowgate_engine.io import kernel
+from flowgate_engine.io import kernel, processes
 from tests.support import another_user
 from tests.support.stack import DemoStack
 
@@ -99,15 +102,39 @@ class AtOnce(ConcurrencyCase):
                 self.assertIn(states, ({"ready"}, {"stopped"}))
                 self.assert_consistent(running=states == {"ready"})
 
-    def test_down_right_after_up_was_asked_for_does_not_end_its_supervisor(self) -> None:
+    def test_down_does_not_end_a_supervisor_that_was_asked_for_something_meanwhile(self) -> None:
         self.stack.run("up")
-        down = self.stack.stage.start("down")
-        self.stack.wait(
-            lambda: {s["state"] for s in self.stack.status()["services"]} == {"stopped"}, "down has stopped all"
-        )
-        self.stack.run("up")
-        down.communicate(timeout=WITHIN)
+        original = engine.Engine.change
+
+        def change(this: engine.Engine, kind: str, *rest: Any, **more: Any) -> engine.Outcome:
+            outcome = original(this, kind, *rest, **more)
+            self.stack.run("up")  # between the end of what was asked and the end of the supervisor
+            return outcome
+
+        with (
+            mock.patch.object(engine.Engine, "change", change),
+            contextlib.redirect_stdout(io.StringIO()) as said,
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            code = main(["--config", str(self.stack.workspace.config), "down"])
+        self.assertEqual((code, said.getvalue()), (0, "down: done\n"))
+        self.assertEqual(self.stack.status()["supervisor"]["state"], "running")
         self.assert_consistent(running=True)
+
+    def test_a_supervisor_that_came_second_or_was_killed_at_its_start_is_followed_by_another(self) -> None:
+        spawn, firsts = processes.spawn, []
+
+        def other(argv: list[str], *rest: Any, **more: Any) -> int:
+            return spawn(firsts.pop() if firsts else argv, *rest, **more)
+
+        for first in ("exit 0", "kill -9 $$"):
+            with self.subTest(first):
+                firsts.append(["/bin/sh", "-c", first])
+                with mock.patch.object(processes, "spawn", other):
+                    engine.open_engine(str(self.stack.workspace.config)).ensure_supervisor()
+                self.assertEqual(firsts, [])
+                self.assertEqual(self.stack.status()["supervisor"]["state"], "running")
+                self.stack.run("down")
 
     def test_a_profile_switch_against_a_restart(self) -> None:
         self.stack.run("up")
