@@ -122,7 +122,8 @@ class AtOnce(ConcurrencyCase):
         self.assert_consistent(running=True)
 
     def test_a_supervisor_that_came_second_or_was_killed_at_its_start_is_followed_by_another(self) -> None:
-        spawn, firsts = processes.spawn, []
+        spawn = processes.spawn
+        firsts: list[list[str]] = []
 
         def other(argv: list[str], *rest: Any, **more: Any) -> int:
             return spawn(firsts.pop() if firsts else argv, *rest, **more)
