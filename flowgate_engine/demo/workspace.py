@@ -68,6 +68,7 @@ default_profile: balanced
 _CLIPROXYAPI = Template("""\
 host: 127.0.0.1
 port: $cliproxyapi_port
+auth-dir: .flowgate/auth
 api-keys: ["os.environ/CLIPROXYAPI_API_KEY"]
 remote-management:
   disable-control-panel: true

@@ -189,7 +189,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "429: a pause longer than the deadline, as a date",
         ever("api", Reply(429, {"Retry-After": later(7200)}, b"")),
-        ("answered 429", "the next attempt in 7", "until", "would be past the deadline of 60 s"),
+        ("answered 429", "the next attempt in ", "until", "would be past the deadline of 60 s"),
         slept=(),
     ),
     Fault(
