@@ -33,7 +33,8 @@ class Lines(unittest.IsolatedAsyncioTestCase):
             (before, after), found = await lines(Path(name), 60_000, max_size=500_000)
         self.assertEqual(found, 60_000)
         self.assertLess(after[0] - before[0], MEMORY_LIMIT)
-        self.assertLessEqual(after[1], before[1], "descriptors")
+        # The keeper opens the log at its first line, which may come after the first look.
+        self.assertLessEqual(after[1], before[1] + 1, "descriptors")
 
 
 if __name__ == "__main__":
