@@ -19,9 +19,9 @@ from flowgate_engine.cli.main import main
 from flowgate_engine.demo import mirror as demo_mirror
 from flowgate_engine.demo.mirror import LITELLM_VERSIONS, Mirror
 from flowgate_engine.errors import FlowgateError, RefusedError
+from tests.faults.download_faults.test_machine import small_disk
 from tests.support.artifacts import SHARED, make_workspace
 from tests.support.stack import DemoStack
-from tests.unit.download_faults.test_machine import small_disk
 
 NEW, _, OLD = LITELLM_VERSIONS
 

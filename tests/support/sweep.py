@@ -24,12 +24,12 @@ from tests.support.stack import DemoStack
 ENGINE = Path(__file__).resolve().parents[2] / "flowgate_engine"
 #: Files whose points no step of the circle visits: commands that start and stop nothing. Who kills at them instead.
 ELSEWHERE = {
-    "artifacts/": "tests/unit/download_faults/test_killed.py",
-    "config/migrate.py": "tests/unit/config_corpus/test_migrate.py",
-    "io/http.py": "tests/unit/download_faults/test_killed.py",
+    "artifacts/": "tests/faults/download_faults/test_killed.py",
+    "config/migrate.py": "tests/faults/config_corpus/test_migrate.py",
+    "io/http.py": "tests/faults/download_faults/test_killed.py",
     "services/cliproxyapi/adopt.py": "tests/unit/cliproxyapi_adapter/test_drift.py",
-    "store/recover.py": "tests/unit/kill_points/test_rare.py",
-    "workspace/init.py": "tests/unit/kill_points/test_rare.py",
+    "store/recover.py": "tests/faults/kill_points/test_rare.py",
+    "workspace/init.py": "tests/faults/kill_points/test_rare.py",
 }
 
 

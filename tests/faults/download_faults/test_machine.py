@@ -20,10 +20,10 @@ from flowgate_engine.artifacts import extract, store
 from flowgate_engine.errors import FlowgateError
 from flowgate_engine.io import faults
 from flowgate_engine.io.http import ATTEMPTS, Fetcher
+from tests.faults.download_faults.corpus import ASSET, NEW
+from tests.faults.download_faults.test_corpus import Case
 from tests.support.artifacts import SHARED
 from tests.support.github import PROGRAM, release, tar_gz, zipped
-from tests.unit.download_faults.corpus import ASSET, NEW
-from tests.unit.download_faults.test_corpus import Case
 
 #: As large as the small disk; random, so that it does not pack.
 BIG = PROGRAM + random.Random(1).randbytes(300_000)

@@ -14,9 +14,9 @@ from unittest import mock
 from flowgate_engine.artifacts import bootstrap, github, pins, platforms, store
 from flowgate_engine.cli import main as cli
 from flowgate_engine.io.http import Fetcher
+from tests.faults.download_faults.corpus import FAULTS, NEW, OLD, Clock, Fault
 from tests.support.artifacts import SHARED, make_workspace
 from tests.support.github import PROGRAM, Github, release
-from tests.unit.download_faults.corpus import FAULTS, NEW, OLD, Clock, Fault
 
 _ENVIRONMENT = ("GITHUB_TOKEN", "GH_TOKEN", "GITHUB_API_URL", SHARED, "SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

@@ -1,6 +1,6 @@
 """Mutated configs: a result or a ConfigError, never anything else, never slow.
 
-A share of a seed of the day runs in the suite; `python -m tests.unit.config_corpus.test_fuzz SECONDS [SEED]` more.
+A share of a seed of the day runs in the suite; `python -m tests.faults.config_corpus.test_fuzz SECONDS [SEED]` more.
 """
 
 from __future__ import annotations
